@@ -1,0 +1,28 @@
+"""mldebug: bugs in PyTorch training scripts, injected from a seed, proved by execution."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .factory import Variant as Variant
+    from .factory import generate as generate
+
+__version__ = "0.1.0"
+
+# Names a user reaches as `mldebug.<name>`, and the module that holds each. Resolved on first use, so
+# that `import mldebug` costs neither torch nor libcst.
+_PUBLIC = {"generate": "factory", "Variant": "factory"}
+
+__all__ = ["Variant", "__version__", "generate"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(import_module(f"mldebug.{_PUBLIC[name]}"), name)
+    raise AttributeError(f"module 'mldebug' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PUBLIC})

@@ -1,0 +1,1 @@
+"""Measuring: this package itself (`perf`); later, agents on frozen releases."""

@@ -1,0 +1,1 @@
+"""Benchmarks of this package itself. Each is a command that prints a table."""

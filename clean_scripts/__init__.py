@@ -1,0 +1,1 @@
+"""Clean, correct training jobs: one folder each, with its spec."""

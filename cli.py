@@ -1,0 +1,199 @@
+"""The command line: parses, calls, prints. Heavy imports happen inside the commands that need them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from . import __version__
+from .errors import MldebugError
+
+if TYPE_CHECKING:
+    from .factory import Tally, Variant
+
+INTERRUPTED = 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="mldebug")
+def cli() -> None:
+    """Bugs in PyTorch training scripts: injected from a seed, proved by running them, with proven fixes."""
+
+
+@cli.command()
+@click.option("--bugs", required=True, help="Bug classes, e.g. `shape,device`, or a compound's name.")
+@click.option("--seed", required=True, type=int, help="An integer from 0 on; the same seed, the same bytes.")
+@click.option("--count", default=1, show_default=True, type=click.IntRange(1), help="Independent variants.")
+@click.option("--script", help="A job of the library; by default the seed chooses.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the tasks.  [default: mldebug-out]")
+@click.option(
+    "--jsonl", is_flag=True, help="One JSON object a line on stdout; no folder unless --out is given."
+)
+@click.option("--no-verify", is_flag=True, help="Do not execute anything: no alert, not marked as verified.")
+@click.option("--jobs", default=1, show_default=True, type=click.IntRange(1, 64), help="Runs at a time.")
+def gen(
+    bugs: str,
+    seed: int,
+    count: int,
+    script: str | None,
+    out: Path | None,
+    jsonl: bool,
+    no_verify: bool,
+    jobs: int,
+) -> None:
+    """Make broken training scripts, each proved broken and each with a proven fix."""
+    from .factory import Request, Tally, check_hosts, generate_many
+    from .task_folder import OutputFolder, json_row
+
+    first = Request.of(bugs, seed, script=script)
+    check_hosts(first)
+    requests = (replace(first, index=index) for index in range(count))
+    folder = None
+    if out is not None or not jsonl:
+        asked = {"bugs": list(first.bugs), "seed": seed, "script": script, "verify": not no_verify}
+        folder = OutputFolder(out or Path("mldebug-out"), asked)
+    tally, rows, written = Tally(), [], 0
+    try:
+        with progress(count) as advance:
+            known = folder.proved() if folder else {}
+            for variant in generate_many(requests, jobs=jobs, verify=not no_verify, known=known):
+                tally.add(variant)
+                place, new = folder.write(variant) if folder else (None, True)
+                written += new
+                if jsonl:
+                    click.echo(json.dumps(json_row(variant), sort_keys=True, ensure_ascii=False))
+                else:
+                    rows.append(summary_row(variant, place))
+                advance()
+    finally:
+        if folder:
+            folder.close()
+        if rows:
+            click.echo(table(rows, ["index", "task", "bugs", "script", "verified", "alert"]))
+        if tally.attempted:
+            click.echo("not verified: nothing was executed" if no_verify else yield_line(tally), err=True)
+    if folder and not written:
+        click.echo("unchanged: the same tasks were there already", err=True)
+
+
+def summary_row(variant: Variant, place: Path | None) -> list[object]:
+    """One line of the table for people."""
+    where = str(place) if place else variant.id
+    shorts = ",".join(variant.bugs)
+    return [
+        variant.index,
+        where,
+        shorts,
+        variant.script,
+        "yes" if variant.verified else "no",
+        variant.alert or "-",
+    ]
+
+
+def yield_line(tally: Tally) -> str:
+    """How many candidates were tried for what was emitted, and why the rest were discarded."""
+    share = 100 * tally.emitted / tally.attempted
+    line = f"{tally.emitted} of {tally.attempted} candidates valid ({share:.0f}%)"
+    if tally.reasons:
+        line += "; discarded: " + ", ".join(f"{n} × {reason}" for reason, n in tally.reasons.most_common())
+    return line
+
+
+@contextmanager
+def progress(total: int) -> Iterator[Callable[[], None]]:
+    """A progress line with rate and remaining time: on stderr, only on a terminal, only for long work."""
+    if total < 2 or not sys.stderr.isatty():
+        yield lambda: None
+        return
+    with click.progressbar(length=total, label="generating", file=sys.stderr, show_pos=True) as bar:
+        yield lambda: bar.update(1)
+
+
+def table(rows: list[list[object]], headers: list[str]) -> str:
+    from tabulate import tabulate
+
+    return tabulate(rows, headers=headers, maxcolwidths=[None] * (len(headers) - 1) + [60])
+
+
+@cli.command("list")
+@click.argument("what", required=False, type=click.Choice(["bugs", "scripts"]))
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def list_(what: str | None, as_json: bool) -> None:
+    """What there is: bug classes, scripts."""
+    from .catalogue import bug_rows, script_rows
+
+    found: dict[str, list[dict[str, Any]]] = {}
+    if what in (None, "bugs"):
+        found["bugs"] = bug_rows()
+    if what in (None, "scripts"):
+        found["scripts"] = script_rows()
+    if as_json:
+        click.echo(json.dumps(found, indent=2, sort_keys=True))
+        return
+    for number, (title, rows) in enumerate(found.items()):
+        if number:
+            click.echo()
+        click.echo(f"{title}\n")
+        shown = [[", ".join(v) if isinstance(v, list) else v for v in row.values()] for row in rows]
+        click.echo(table(shown, list(rows[0])))
+
+
+@cli.command()
+@click.argument("task", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def explain(task: Path, as_json: bool) -> None:
+    """The truth about a task: its bugs, the fix as a diff, and the evidence. A spoiler."""
+    from .catalogue import explanation
+    from .task_folder import read_task
+
+    records = read_task(task)
+    click.echo(json.dumps(records, indent=2, sort_keys=True) if as_json else explanation(records))
+
+
+def run(arguments: list[str] | None, command: click.Command, name: str) -> int:
+    """Run a command; errors become a message on stderr and an exit code, never a traceback."""
+    try:
+        result = command.main(arguments, prog_name=name, standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except click.exceptions.Exit as request:
+        return request.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except MldebugError as error:
+        click.echo(f"{name}: error: {error}", err=True)
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo(
+            f"\n{name}: interrupted; what is finished is whole, run the same command again to go on", err=True
+        )
+        return INTERRUPTED
+    except OSError as error:
+        where = f" {error.filename}:" if error.filename else ""
+        click.echo(
+            f"{name}: error:{where} {error.strerror or error}; is the disk full or the limit low?", err=True
+        )
+        return 1
+    except SystemExit:  # click's own way out when nobody reads the pipe any more
+        return 0
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """`mldebug`."""
+    sys.exit(run(arguments, cli, "mldebug"))
+
+
+def main_gen(arguments: list[str] | None = None) -> None:
+    """`mldebug-gen`, the same as `mldebug gen`."""
+    sys.exit(run(arguments, gen, "mldebug-gen"))
+
+
+if __name__ == "__main__":
+    main()

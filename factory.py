@@ -1,0 +1,384 @@
+"""Request → candidate → proof → variant: what `generate` calls."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any
+
+from .clean_scripts.data import data_files
+from .clean_scripts.library import job_names, load_job, sources
+from .errors import NoSiteError, NoValidVariantError, UsageError
+from .grader.alert import alert_text
+from .grader.evidence import job_data
+from .grader.runner import Pool
+from .grader.runner.request import Device
+from .grader.validate import Candidate, Validation, validate
+from .mutators.analysis import Script, analyse
+from .mutators.base import canonical_bugs
+from .mutators.compose import Injection, NoCompositionError, compose, edits_of, hostable
+from .mutators.styles import STYLE_COUNT, styled_base
+from .mutators.workspace import Workspace, splice
+from .seeds import ENGINE_VERSION, Draw
+
+ATTEMPTS = 16
+"""Candidates tried for one variant before giving up."""
+
+ACCELERATED = (1, 2)
+"""Share of variants without a device bug that run on the accelerator all the same, so that its presence
+does not give a device bug away."""
+
+DATA_SEEDS = 2**32
+
+
+@dataclass(frozen=True)
+class Request:
+    """One variant, asked for. bugs are canonical and sorted; script None lets the seed choose."""
+
+    bugs: tuple[str, ...]
+    seed: int
+    index: int = 0
+    script: str | None = None
+
+    @classmethod
+    def of(cls, bugs: str | Sequence[str], seed: int, index: int = 0, script: str | None = None) -> Request:
+        """A checked request.
+
+        Raises:
+            UsageError: unknown class or script, or a seed or index that is no integer from 0 on.
+        """
+        for name, number in (("seed", seed), ("index", index)):
+            if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+                raise UsageError(f"{name} must be an integer from 0 on, got {number!r}")
+        if script is not None:
+            load_job(script)
+        names = canonical_bugs(bugs if isinstance(bugs, str) else list(bugs))
+        return cls(names, seed, index, script)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A broken training job, its reference fix, and the hidden truth about it.
+
+    files: path → text of the broken sources; reference: the same paths, correct.
+    data: generator, version, seed and SHA-256 of the data files; the files come from `data_files()`.
+    alert: what monitoring said of the run that was made; None if unverified.
+    injections: the truth, one entry per bug class. attempt: how many candidates were discarded before.
+    """
+
+    id: str
+    bugs: tuple[str, ...]
+    script: str
+    seed: int
+    index: int
+    attempt: int
+    style: int
+    device: Device
+    entrypoint: str
+    files: Mapping[str, str]
+    reference: Mapping[str, str]
+    data: Mapping[str, str | int]
+    injections: tuple[Injection, ...]
+    hidden_seed: int
+    alert: str | None = None
+    validation: Validation | None = None
+    discarded: tuple[str, ...] = ()
+    proved_before: bool = False
+    """Made again from a record of an earlier proof (see `recall`), which was not repeated."""
+
+    @property
+    def verified(self) -> bool:
+        return self.proved_before or (self.validation is not None and self.validation.ok)
+
+    def data_files(self) -> dict[str, bytes]:
+        """Path → content of the data an agent sees."""
+        return data_files(job_data(load_job(self.script), int(self.data["seed"])))
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What one attempt drew: the variant it will be if it counts, and the styled base it was made from."""
+
+    variant: Variant
+    base: Workspace
+
+    def candidate(self) -> Candidate:
+        """What has to be executed: the reference, all bugs, and each bug alone with the others fixed."""
+        injections = self.variant.injections
+        broken = splice(self.base, edits_of(injections))
+        alone = {
+            one.bug_class: broken if len(injections) == 1 else splice(self.base, one.edits)
+            for one in injections
+        }
+        return Candidate(
+            load_job(self.variant.script),
+            self.base,
+            broken,
+            alone,
+            self.variant.device,
+            int(self.variant.data["seed"]),
+            self.variant.hidden_seed,
+        )
+
+
+@dataclass
+class Tally:
+    """How many candidates were tried, how many variants came of them, and why the rest were discarded."""
+
+    attempted: int = 0
+    emitted: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+
+    def add(self, variant: Variant) -> None:
+        self.attempted += variant.attempt + 1
+        self.emitted += 1
+        self.reasons.update(reason.split(":")[0] for reason in variant.discarded)
+
+
+@lru_cache(maxsize=128)
+def styled_script(name: str, style: int) -> Script:
+    """One script in one style, analysed; cached."""
+    spec = load_job(name)
+    return analyse(styled_base(Workspace(sources(name), spec.entrypoint), name, style))
+
+
+@lru_cache(maxsize=64)
+def hosts(bugs: tuple[str, ...]) -> tuple[str, ...]:
+    """The scripts that have sites for every one of these classes, sorted."""
+    found = []
+    for name in job_names():
+        offered = hostable(analyse(Workspace(sources(name), load_job(name).entrypoint)))
+        if all(offered.get(bug) for bug in bugs):
+            found.append(name)
+    return tuple(found)
+
+
+def check_hosts(request: Request) -> tuple[str, ...]:
+    """The scripts a request may use, sorted; never empty.
+
+    Raises:
+        NoSiteError: no script, or not the one asked for, has sites for all classes.
+    """
+    able = hosts(request.bugs)
+    if request.script is None:
+        if not able:
+            raise NoSiteError(
+                f"no script can host {', '.join(request.bugs)} together; "
+                f"ask for fewer classes (`mldebug list scripts` shows what each can host)"
+            )
+        return able
+    if request.script not in able:
+        hint = f"these can: {', '.join(able)}" if able else "no script of the library can"
+        raise NoSiteError(f"{request.script} has no sites for {', '.join(request.bugs)} together; {hint}")
+    return (request.script,)
+
+
+def draft(request: Request, attempt: int) -> Draft:
+    """The candidate of one attempt: pure, nothing runs.
+
+    Raises:
+        NoSiteError: no script can host the classes.
+        NoCompositionError: this style's sites for them overlap whatever is chosen.
+    """
+    root = Draw("variant", ENGINE_VERSION, request.bugs, request.seed, request.index, attempt)
+    name = root.choose(check_hosts(request), "script")
+    draw = root.child("script", name)
+    style = draw.below(STYLE_COUNT, "style")
+    script = styled_script(name, style)
+    injections = compose(script, request.bugs, draw.child("injection"))
+    base = script.workspace
+    broken = splice(base, edits_of(injections))
+    on_accelerator = "wrong_device" in request.bugs or draw.chance(*ACCELERATED, "device")
+    device: Device = "cuda" if on_accelerator else "cpu"
+    visible, hidden = draw.below(DATA_SEEDS, "visible data"), draw.below(DATA_SEEDS, "hidden data")
+    data = describe_data(name, visible)
+    variant = Variant(
+        id=opaque_id(broken, str(data["sha256"])),
+        bugs=request.bugs,
+        script=name,
+        seed=request.seed,
+        index=request.index,
+        attempt=attempt,
+        style=style,
+        device=device,
+        entrypoint=base.entrypoint,
+        files=dict(broken.sources),
+        reference=dict(base.sources),
+        data=data,
+        injections=injections,
+        hidden_seed=hidden,
+    )
+    return Draft(variant, base)
+
+
+def describe_data(name: str, seed: int) -> dict[str, str | int]:
+    """Generator, seed and SHA-256 (over path and content of every data file) of a job's data."""
+    spec = load_job(name)
+    total = hashlib.sha256()
+    for path, content in sorted(data_files(job_data(spec, seed)).items()):
+        total.update(f"{path}\0{len(content)}\0".encode())
+        total.update(content)
+    generator, _, version = spec.generator.partition("/")
+    return {"generator": generator, "version": version, "seed": seed, "sha256": total.hexdigest()}
+
+
+def opaque_id(workspace: Workspace, data_sha256: str) -> str:
+    """A truncated SHA-256 of what an agent can see: sources and data, never the request."""
+    text = json.dumps([workspace.entrypoint, workspace.sources, data_sha256], separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def unverified(request: Request) -> Variant:
+    """A variant that nothing has executed: its first candidate that can be composed."""
+    reasons: list[str] = []
+    for attempt in range(ATTEMPTS):
+        try:
+            return replace(draft(request, attempt).variant, discarded=tuple(reasons))
+        except NoCompositionError as error:
+            reasons.append(f"overlap: {error}")
+    raise _exhausted(request, reasons)
+
+
+def verified(request: Request, run: Any) -> Variant:
+    """A variant that was executed and failed the way its classes fail, and whose reference passed.
+
+    Raises:
+        NoValidVariantError: every candidate was discarded; it holds the reasons, counted.
+    """
+    reasons: list[str] = []
+    for attempt in range(ATTEMPTS):
+        try:
+            drawn = draft(request, attempt)
+        except NoCompositionError as error:
+            reasons.append(f"overlap: {error}")
+            continue
+        validation = validate(drawn.candidate(), run)
+        if validation.ok:
+            assert validation.broken is not None
+            return replace(
+                drawn.variant,
+                alert=alert_text(validation.broken),
+                validation=validation,
+                discarded=tuple(reasons),
+            )
+        reasons.append(f"{validation.discarded} [{describe(drawn.variant)}]")
+    raise _exhausted(request, reasons)
+
+
+@dataclass(frozen=True)
+class Proof:
+    """The record of an earlier proof: which task it proved, and what it said."""
+
+    id: str
+    attempt: int
+    alert: str
+    discarded: tuple[str, ...]
+
+
+def recall(request: Request, proof: Proof) -> Variant | None:
+    """The variant that an earlier proof of this request ended with; nothing runs.
+
+    None where that attempt gives another task than the one that was proved: then the record is of another
+    request.
+    """
+    if not 0 <= proof.attempt < ATTEMPTS:
+        return None
+    try:
+        variant = draft(request, proof.attempt).variant
+    except NoCompositionError:
+        return None
+    if variant.id != proof.id:
+        return None
+    return replace(variant, alert=proof.alert, discarded=proof.discarded, proved_before=True)
+
+
+def describe(variant: Variant) -> str:
+    """Script, style and manifestations, for the reasons of a discard."""
+    parts = [f"{one.bug_class}/{one.manifestation}" for one in variant.injections]
+    return f"{variant.script} style {variant.style}: {', '.join(parts)}"
+
+
+def _exhausted(request: Request, reasons: Sequence[str]) -> NoValidVariantError:
+    counted = Counter(reason.split(":")[0] for reason in reasons)
+    listed = "; ".join(f"{count} × {reason}" for reason, count in counted.most_common())
+    return NoValidVariantError(
+        f"no valid variant of {', '.join(request.bugs)} for seed {request.seed}, index {request.index} "
+        f"in {len(reasons)} attempts ({listed}); try another seed or another script",
+        counted,
+    )
+
+
+def generate(
+    bugs: str | Sequence[str],
+    seed: int,
+    index: int = 0,
+    *,
+    script: str | None = None,
+    verify: bool = True,
+    pool: Pool | None = None,
+) -> Variant:
+    """One variant: the same for the same arguments, whatever was generated before.
+
+    Args:
+        bugs: class names, short or canonical, as a list or as `"shape,device"`; compounds by name too.
+        seed: an integer from 0 on. index: which of the seed's independent variants.
+        script: a job of the library; by default the seed chooses.
+        verify: prove it by execution (some seconds; the default).
+        pool: a running pool to use; by default one is started for this call, which costs seconds.
+
+    Raises:
+        UsageError: unknown names or bad numbers; NoSiteError (one of them) where no script can host the set.
+        NoValidVariantError: all candidates were discarded.
+    """
+    request = Request.of(bugs, seed, index, script)
+    if not verify:
+        return unverified(request)
+    with ExitStack() as stack:
+        runner = pool or stack.enter_context(Pool(1))
+        return verified(request, runner.run)
+
+
+def generate_many(
+    requests: Iterable[Request],
+    *,
+    jobs: int = 1,
+    verify: bool = True,
+    known: Mapping[int, Proof] | None = None,
+) -> Iterator[Variant]:
+    """Variants in the order of the requests, `jobs` at a time, with bounded memory.
+
+    known: index → the earlier proof of those that are not to be executed again.
+
+    The first request that fails raises from here, after those before it were yielded.
+    """
+    if not verify:
+        yield from map(unverified, requests)
+        return
+    proofs = known or {}
+    with Pool(jobs) as pool, ThreadPoolExecutor(jobs) as threads:
+
+        def prove(request: Request) -> Variant:
+            before = proofs.get(request.index)
+            return (before and recall(request, before)) or verified(request, pool.run)
+
+        waiting: deque[Future[Variant]] = deque()
+        try:
+            for request in requests:
+                waiting.append(threads.submit(prove, request))
+                if len(waiting) >= 2 * jobs:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        except (
+            BaseException
+        ):  # an error, Ctrl-C, or a caller who wants no more: end the runs under way at once
+            for future in waiting:
+                future.cancel()
+            pool.close()
+            raise

@@ -1,0 +1,57 @@
+"""The dispatch mode that carries devices from operands to results."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from torch._library import simple_registry
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from .patching import Patches
+from .rules import Plan, plan_for
+
+_plans: dict[int, tuple[Plan, Any]] = {}
+"""By the operator's identity (its hash is computed in Python); the operator itself is kept alive."""
+
+
+class AcceleratorMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Sees every operator below autograd, including those inside C++ composites.
+
+    Errors leave it with no frame of their own making: what a program sees is its own call.
+    """
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # Otherwise every call goes through a guard against compilation that doubles its cost.
+        return False
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        known = _plans.get(id(func))
+        if known is None:
+            known = _plans[id(func)] = (plan_for(func), func)
+        try:
+            return known[0](func, args, kwargs or {})
+        except Exception as error:
+            error.__traceback__ = None
+            raise error from None
+
+
+def patch(patches: Patches, mode: AcceleratorMode) -> None:
+    """New threads enter the mode too: modes are per thread, the accelerator is not."""
+    find = simple_registry.find_torch_dispatch_rule
+
+    def find_torch_dispatch_rule(op: Any, torch_dispatch_class: type) -> Any:
+        # Asked for by every call of every operator, and slow; nobody registers rules for this mode.
+        return None if torch_dispatch_class is AcceleratorMode else find(op, torch_dispatch_class)
+
+    patches.set(simple_registry, "find_torch_dispatch_rule", find_torch_dispatch_rule)
+    start = threading.Thread._bootstrap_inner  # type: ignore[attr-defined]
+
+    def _bootstrap_inner(self: threading.Thread) -> None:
+        with mode:
+            start(self)
+
+    patches.set(threading.Thread, "_bootstrap_inner", _bootstrap_inner)

@@ -1,0 +1,1 @@
+"""One module a bug class, named after it, with a function `judge(case) -> Finding`."""

@@ -1,0 +1,114 @@
+"""What an oracle is: for one bug class, decides from evidence whether the bug is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any
+
+import numpy as np
+
+from ...clean_scripts.spec import Array, JobSpec
+from ..evidence import Evidence, Observed, Outputs
+
+ROUNDING = 1e-5
+"""A correct job's prediction moves by at most this, as a share of its outputs' scale, when its row stands in
+another place of another batch (measured over 19 kinds of layers: at most 3e-7)."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """An oracle's answer.
+
+    present: the bug shows, by more than the oracle's floor.
+    effect: how strongly, in the oracle's own unit; floor: what it takes to be called present.
+    unclear: the effect lies between what a correct job may show and the floor: nothing is claimed from it.
+    reason: one sentence.
+    """
+
+    bug_class: str
+    present: bool
+    reason: str
+    effect: float = 0.0
+    floor: float = 0.0
+    unclear: bool = False
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Case:
+    """What oracles look at: a workspace's evidence beside its reference's, on the same data."""
+
+    spec: JobSpec
+    evidence: Evidence
+    reference: Evidence
+
+
+Oracle = Callable[[Case], Finding]
+
+
+@cache
+def oracles() -> dict[str, Oracle]:
+    """Bug class → its oracle: every module of this folder that defines `judge`, by the module's name."""
+    package = __package__ or ""
+    found = {}
+    for module in sorted(info.name for info in iter_modules(import_module(package).__path__)):
+        judge = getattr(import_module(f"{package}.{module}"), "judge", None)
+        if judge is not None:
+            found[module] = judge
+    return found
+
+
+def scale(outputs: Outputs) -> float:
+    """The typical size of raw outputs: their standard deviation over the scoring rows, at least 1e-12."""
+    finite = outputs.score[np.isfinite(outputs.score)]
+    return max(float(finite.std()) if finite.size else 0.0, 1e-12)
+
+
+def rows_moved(case: Case) -> float | None:
+    """Largest change of a prediction of set A or of a scoring row between runs 1 and 2, in scales.
+
+    None where the runs cannot be compared. Infinite where a number stopped being finite.
+    """
+    hidden, altered = case.evidence.hidden, case.evidence.altered
+    if hidden is None or altered is None or hidden.outputs is None or altered.outputs is None:
+        return None
+    kept = _set_a(case.spec, hidden, altered)
+    gap = max(
+        _distance(hidden.outputs.score, altered.outputs.score),
+        _distance(_by_id(hidden.outputs, kept), _by_id(altered.outputs, kept)),
+    )
+    return gap / scale(hidden.outputs)
+
+
+def _set_a(spec: JobSpec, hidden: Observed, altered: Observed) -> Array:
+    """Ids held out in both runs whose features are the same in both, sorted."""
+    assert hidden.outputs is not None and altered.outputs is not None
+    ids = np.intersect1d(hidden.outputs.rows, altered.outputs.rows)
+    same = np.ones(len(ids), dtype=bool)
+    first, second = (_places(run.data.train[spec.id_field], ids) for run in (hidden, altered))
+    for name in (column.name for column in spec.fields if column.kind == "continuous"):
+        before, after = hidden.data.train[name][first], altered.data.train[name][second]
+        same &= (before == after).reshape(len(ids), -1).all(axis=1)
+    return ids[same]
+
+
+def _places(column: Array, ids: Array) -> Array:
+    order = np.argsort(column)
+    return order[np.searchsorted(column[order], ids)]
+
+
+def _by_id(outputs: Outputs, ids: Array) -> Array:
+    return outputs.output[_places(outputs.rows, ids)]
+
+
+def _distance(one: Array, other: Array) -> float:
+    if one.size == 0:
+        return 0.0
+    both_nan = np.isnan(one) & np.isnan(other)
+    with np.errstate(invalid="ignore"):
+        gap = np.where(both_nan | (one == other), 0.0, np.abs(one - other))
+    return float("inf") if np.isnan(gap).any() else float(gap.max())

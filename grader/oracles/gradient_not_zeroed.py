@@ -1,0 +1,76 @@
+"""Gradients: old ones mixed into new ones (or thrown away unused), with an effect on training.
+
+Two keys: the trace shows the mixture, and training shows its effect (the metric misses its band, or the
+loss curve runs elsewhere than the reference's).
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+from ..evidence import Observed
+from .base import Case, Finding
+from .training_collapse import below_band
+
+NAME = "gradient_not_zeroed"
+
+MIXED_SHARE = 0.1
+"""Share of the optimizer steps that must be affected: a job that forgets once is odd, not broken."""
+
+BEYOND_RESEEDING = 1.5
+"""The training loss must differ from the reference's by this much more than another random seed moves it
+(`JobSpec.reseed_factor`, 1.08 to 1.29 on the library's jobs; the bugs that count moved it by 1.2 to 22, and
+always by more than the job's own noise)."""
+
+
+def judge(case: Case) -> Finding:
+    if not all(run.finished for run in case.evidence.runs):
+        return Finding(NAME, False, "a job that does not finish shows nothing of its gradients' effect")
+    trace = case.evidence.runs[-1].trace
+    steps = max(int(trace.get("optimizer_steps", 0)), 1)
+    mixed = int(trace.get("mixture", {}).get("violations", 0))
+    empty = int(trace.get("empty_steps", 0))
+    facts: dict[str, object] = {"mixed": mixed, "empty_steps": empty, "steps": steps}
+    if max(mixed, empty) < MIXED_SHARE * steps:
+        few = max(mixed, empty) > 0
+        return Finding(NAME, False, "gradients are fresh at every step", unclear=few, facts=facts)
+    short = below_band(case)
+    factors = [
+        curve_factor(run, reference)
+        for run, reference in zip(case.evidence.runs[:2], case.reference.runs[:2], strict=True)
+    ]
+    facts |= {"below_band": short, "loss_factors": factors}
+    what = f"{mixed} mixed and {empty} empty gradients in {steps} steps"
+    if short is not None and short >= case.spec.band.margin:
+        return Finding(
+            NAME,
+            True,
+            f"{what}; the metric misses its band by {short:.3g}",
+            short,
+            case.spec.band.margin,
+            facts=facts,
+        )
+    factor = min(factors)
+    floor = 1 + BEYOND_RESEEDING * (case.spec.reseed_factor - 1)
+    present = factor >= floor
+    effect = f"the loss runs {factor:.3g} times off" if present else "without effect"
+    return Finding(NAME, present, f"{what}; {effect}", factor, floor, unclear=not present, facts=facts)
+
+
+def tenths(run: Observed) -> list[float]:
+    """Mean training loss over each tenth of the backward calls, in order; empty where there are fewer."""
+    losses = [float.fromhex(text) for text in run.trace.get("losses", [])]
+    cuts = [len(losses) * part // 10 for part in range(11)]
+    if len(losses) < 10:
+        return []
+    return [sum(losses[a:b]) / (b - a) for a, b in pairwise(cuts)]
+
+
+def curve_factor(run: Observed, reference: Observed) -> float:
+    """By which factor, at least 1, the training loss differs from the reference's: the geometric mean over
+    the tenths of the run, whichever way each differs. Infinite where a loss is not finite."""
+    ours, theirs = tenths(run), tenths(reference)
+    if not ours or not theirs or not all(0 < loss < math.inf for loss in (*ours, *theirs)):
+        return 1.0 if ours == theirs else math.inf
+    return math.exp(sum(abs(math.log(a / b)) for a, b in zip(ours, theirs, strict=True)) / 10)

@@ -1,0 +1,166 @@
+"""A process that has imported torch and forks one child per run.
+
+Started as `python -P -m mldebug.grader.runner.zygote DESCRIPTOR BASE` with a small environment; it is told
+what to run through the socket DESCRIPTOR, holds no secret, and ends when the socket does. BASE is the folder
+in which all its runs' folders lie; the zygote removes it at its end, should its caller have been killed.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from . import child
+from .folder import remove_tree
+from .jail import Jail, PosixJail
+from .processes import names_in
+from .protocol import ProtocolError, receive, send
+from .request import Limits
+from .supervise import Pump, memory_file, supervise
+
+SETUP_BYTES = 4096
+"""Of the message of a child that failed before its script began."""
+
+AHEAD = 10
+"""By how much a zygote's priority is above its runs', where it may raise it (root, whom RLIMIT_NPROC does not
+bind): a watchdog among hundreds of busy processes would be heard too late."""
+
+
+class SetupError(Exception):
+    """A child could not be made ready; nothing of the run was executed."""
+
+
+def main() -> None:
+    descriptor, base = int(sys.argv[1]), Path(sys.argv[2])
+    control = socket.socket(fileno=descriptor)
+    os.set_inheritable(descriptor, False)
+    _default_signals()
+    os.umask(0o022)
+    child.NICENESS = os.getpriority(os.PRIO_PROCESS, 0)
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, child.NICENESS - AHEAD)
+    jail = PosixJail()
+    gc.disable()  # collections during the imports find nothing and cost a fifth of them
+    _preload()
+    _forget_exit_hooks()
+    gc.collect()
+    gc.freeze()
+    gc.enable()
+    try:
+        send(control, {"ready": os.getpid(), "guarantees": list(jail.guarantees)})
+        while True:
+            order, _descriptors = receive(control)
+            _serve(control, order, jail)
+    except (ProtocolError, OSError):
+        pass
+    finally:
+        remove_tree(base)
+        os._exit(0)
+
+
+def _default_signals() -> None:
+    """Undo what a caller's exec passes on, as Python itself sets signals up when it starts."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    for number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT}:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _preload() -> None:
+    """Import what training jobs import, and what their first optimizer imports lazily (1-2 s each)."""
+    import torch
+    import torch._dynamo
+    import torch.optim
+    import torch.utils.data
+
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    for kind in ("SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "Adamax", "NAdam", "RAdam", "LBFGS"):
+        getattr(torch.optim, kind)([parameter], lr=0.1)
+    child.preload()
+
+
+def _forget_exit_hooks() -> None:
+    """Keep Python's own exit hooks, drop those of the preloaded libraries (30 ms per child)."""
+    import multiprocessing.util
+    import weakref
+
+    atexit._clear()
+    for existing in list(weakref.finalize._registry):  # type: ignore[attr-defined]
+        existing.atexit = False
+    weakref.finalize._registered_with_atexit = False  # type: ignore[attr-defined]
+    atexit.register(logging.shutdown)
+    atexit.register(multiprocessing.util._exit_function)  # type: ignore[attr-defined]
+
+
+def _serve(control: socket.socket, order: dict[str, Any], jail: Jail) -> None:
+    """Carry out one order and answer it."""
+    if len(names_in("/proc/self/task")) != 1:
+        send(control, {"failed": "the zygote has more than one thread: a forked child could hang"})
+        return
+    try:
+        answer, contents = _run(control, order, jail)
+    except (SetupError, RuntimeError) as error:
+        send(control, {"failed": str(error)})
+        return
+    descriptors = [memory_file("output", content) for content in contents[:2]] + [contents[2]]
+    try:
+        send(control, answer, descriptors)
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def _run(
+    control: socket.socket, order: dict[str, Any], jail: Jail
+) -> tuple[dict[str, Any], tuple[bytes, bytes, int]]:
+    limits = Limits(**order["limits"])
+    record = os.memfd_create("record", os.MFD_CLOEXEC)
+    pipes = [os.pipe() for _ in range(3)]
+    jail.before_fork()
+    started = time.monotonic()
+    pid = os.fork()
+    if pid == 0:
+        child.main(order, limits, jail, child.Descriptors(pipes[0][1], pipes[1][1], pipes[2][1], record))
+    for _read, write in pipes:
+        os.close(write)
+    output, errors = (Pump(read, limits.output_bytes) for read, _write in pipes[:2])
+    ready = pipes[2][0]
+    try:
+        ended = supervise(pid, started, limits, [output, errors], control)
+    except BaseException:
+        os.close(record)
+        raise
+    finally:
+        output.finish()
+        errors.finish()
+        os.set_blocking(ready, False)
+        setup = ""
+        with contextlib.suppress(BlockingIOError):
+            setup = os.read(ready, SETUP_BYTES).decode(errors="replace")
+        os.close(ready)
+    if setup != child.READY and ended.reason is None:
+        os.close(record)
+        raise SetupError(f"a run could not be set up: {setup or 'its process ended at once'}")
+    answer = {
+        "status": ended.status,
+        "reason": ended.reason,
+        "wall_seconds": ended.wall_seconds,
+        "cpu_seconds": ended.cpu_seconds,
+        "peak_bytes": ended.peak_bytes,
+        "dropped_bytes": output.dropped + errors.dropped,
+    }
+    return answer, (bytes(output.kept), bytes(errors.kept), record)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,5 @@
+"""Observing a training script in its own process: `Recorder`."""
+
+from .recorder import Recorder
+
+__all__ = ["Recorder"]

@@ -1,0 +1,112 @@
+"""The autograd engine's single entry: which losses are differentiated, and which leaves they reach."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+import torch.autograd
+
+from .forwards import Forwards
+from .gradients import Mixture
+from .losses import Losses
+from .parameters import Base
+from .quiet import Faults, Quiet
+from .threads import Thread
+
+INPUTS, ACCUMULATE = 3, 5
+"""Positions, after the roots, of the engine's arguments `inputs` and `accumulate_grad`. `backward` passes the
+latter as True, `grad` as False."""
+
+ACCUMULATOR: Any = type((torch.ones(1, requires_grad=True) * 1).grad_fn.next_functions[0][0])  # type: ignore[union-attr]
+
+
+def leaves_below(roots: Iterable[object]) -> list[torch.Tensor]:
+    """The leaf tensors that a backward from these roots (tensors or gradient edges) can reach."""
+    pending: list[Any] = []
+    found: dict[int, torch.Tensor] = {}
+    for root in roots:
+        if isinstance(root, torch.Tensor):
+            if root.grad_fn is not None:
+                pending.append(root.grad_fn)
+            elif root.requires_grad:
+                found[id(root)] = root
+        else:
+            pending.append(getattr(root, "node", None))
+    seen: set[Any] = set(pending)
+    while pending:
+        node = pending.pop()
+        if node is None:
+            continue
+        if node.__class__ is ACCUMULATOR:
+            leaf = node.variable
+            found[id(leaf)] = leaf
+            continue
+        for below, _ in node.next_functions:
+            if below is not None and below not in seen:
+                seen.add(below)
+                pending.append(below)
+    return list(found.values())
+
+
+class Engine:
+    """Wraps `torch.autograd._engine_run_backward`, which `backward` and `grad` both call.
+
+    Calls from inside a running engine call (a checkpoint's, or a hook's) take part in the gradient rule, but
+    are not backward calls of the script.
+    """
+
+    def __init__(
+        self, thread: Thread, faults: Faults, losses: Losses, mixture: Mixture, forwards: Forwards
+    ) -> None:
+        self._thread = thread
+        self._faults = faults
+        self._losses = losses
+        self._mixture = mixture
+        self._forwards = forwards
+        self.calls = 0
+
+    def wrap(self, original: Callable[..., Any], active: Callable[[], bool]) -> Callable[..., Any]:
+        thread, faults = self._thread, self._faults
+
+        def _engine_run_backward(roots: Any, *args: Any, **kwargs: Any) -> Any:
+            if not active():
+                return original(roots, *args, **kwargs)
+            try:
+                self._before(roots, args, kwargs)
+            except Exception as error:
+                faults.note("engine", error)
+            thread.engine += 1
+            try:
+                return original(roots, *args, **kwargs)
+            except Exception:
+                if thread.engine == 1 and not thread.stack:
+                    self._forwards.swallowed += 1
+                raise
+            finally:
+                thread.engine -= 1
+
+        return _engine_run_backward
+
+    def _before(self, roots: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
+        thread = self._thread
+        if thread.forward is not None and not thread.engine:
+            thread.forward.differentiated = True
+        accumulate = kwargs.get("accumulate_grad", args[ACCUMULATE] if len(args) > ACCUMULATE else False)
+        if not accumulate:
+            return
+        inputs = kwargs.get("inputs", args[INPUTS] if len(args) > INPUTS else ())
+        roots = (roots,) if isinstance(roots, torch.Tensor) else tuple(roots)
+        index = self.calls
+        with Quiet():
+            if not thread.engine:
+                self.calls += 1
+                for root in roots:
+                    if isinstance(root, torch.Tensor) and Base.numel(root) == 1 and not root.is_complex():
+                        self._losses.add(float(Base.item(root.detach())))
+            reached = leaves_below(roots)
+            if inputs:
+                wanted = {id(item) for item in inputs}
+                reached = [leaf for leaf in reached if id(leaf) in wanted]
+            self._mixture.accumulate(reached, index)

@@ -1,0 +1,215 @@
+"""Module calls: which were training, which evaluation, and what ran in training mode inside an evaluation.
+
+A call of an outermost module is an evaluation when no gradient is ever computed from it: gradient mode is
+off, or it is on and no backward reaches an output. The second kind is only known at the end, so a call counts
+as an evaluation until a hook on its output's graph node fires, and is then moved. The hook holds counts, no
+tensor, and dies with the graph.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.dropout import _DropoutNd
+
+from .quiet import Faults
+from .threads import Entry, Forward, Thread, is_running
+
+MAX_OUTPUTS = 32
+"""Tensors of one result that are looked at; more would be a list of states, all from one graph."""
+MAX_DEPTH = 4
+"""Levels of containers that are opened in search of tensors."""
+MAX_NAMES = 64
+"""Different noisy layers that are listed."""
+
+NAMED_LAYERS = (_DropoutNd, _NormBase, nn.MultiheadAttention, nn.RNNBase)
+"""Layers whose own name says more than that of the function they call."""
+
+
+def tensors_in(value: object, depth: int = MAX_DEPTH) -> Iterator[torch.Tensor]:
+    """The tensors in nested sequences, mappings, dataclasses and plain objects (distributions)."""
+    if isinstance(value, torch.Tensor):
+        yield value
+        return
+    if depth == 0 or value is None or isinstance(value, (str, bytes, int, float, nn.Module, type)):
+        return
+    parts: Any = ()
+    if isinstance(value, (tuple, list)):
+        parts = value[:MAX_OUTPUTS]
+    elif isinstance(value, dict):
+        parts = list(value.values())[:MAX_OUTPUTS]
+    elif is_dataclass(value):
+        parts = [getattr(value, item.name, None) for item in fields(value)]
+    elif hasattr(value, "__dict__"):
+        parts = list(vars(value).values())[:MAX_OUTPUTS]
+    for part in parts:
+        yield from tensors_in(part, depth - 1)
+
+
+def rows_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+    """The first dimension of the first tensor argument; 1 if it has none, 0 without a tensor."""
+    for value in (*args, *kwargs.values()):
+        if isinstance(value, nn.utils.rnn.PackedSequence):
+            return int(value.batch_sizes[0])
+        for tensor in tensors_in(value):
+            return tensor.shape[0] if tensor.dim() else 1
+    return 0
+
+
+class Tally:
+    """Calls and rows, and for evaluations the noise and the device."""
+
+    def __init__(self) -> None:
+        self.calls = self.rows = self.noisy = self.cpu = self.cuda = 0
+        self.names: Counter[str] = Counter()
+
+    def add(self, forward: Forward, sign: int = 1) -> None:
+        noisy = bool(forward.noise)
+        if forward.counted or noisy:
+            self.calls += sign
+            self.rows += sign * forward.rows
+            if forward.cuda:
+                self.cuda += sign
+            else:
+                self.cpu += sign
+        if noisy:
+            self.noisy += sign
+            for name in forward.noise:
+                if name in self.names or len(self.names) < MAX_NAMES:
+                    self.names[name] += sign
+
+
+class Forwards:
+    """Global module hooks. Calls of modules without parameters (losses, activations) are not counted, unless
+    they are noisy: a loss written as a module must weigh no more than one written as a function."""
+
+    def __init__(self, thread: Thread, faults: Faults, active: Callable[[], bool]) -> None:
+        self._thread = thread
+        self._faults = faults
+        self._active = active
+        self.training = Tally()
+        self.evaluation = Tally()
+        self.swallowed = 0
+
+    def before(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        try:
+            thread, frame = self._thread, sys._getframe(1)
+            stack = thread.stack
+            if stack:
+                if not is_running(stack[-1].frame, frame):
+                    thread.drop_dead(frame)
+                # below the outermost module only layers that give noise a name are followed, and calls of
+                # the module on top, so that `after` takes none for another
+                if stack and module is not stack[-1].module and not isinstance(module, NAMED_LAYERS):
+                    return
+            if not stack and not thread.engine:
+                thread.forward = Forward()
+            stack.append(Entry(module, frame, sys.exc_info()[1]))
+            if (
+                isinstance(module, nn.RNNBase)
+                and module.training
+                and module.dropout
+                and module.num_layers > 1
+            ):
+                self.noise(type(module).__name__)
+        except Exception as error:
+            self._faults.note("before forward", error)
+
+    def after(self, module: nn.Module, args: tuple[Any, ...], *rest: Any) -> None:
+        """rest: (kwargs, result), or (result,) when the call raised; torch calls it either way."""
+        try:
+            thread = self._thread
+            stack = thread.stack
+            if not stack or module is not stack[-1].module:
+                if not stack or module is not stack[0].module:
+                    return
+                del stack[1:]  # layers left by an exception that no hook sees, caught inside this call
+            entry = stack.pop()
+            if stack:
+                return
+            forward, thread.forward = thread.forward, None
+            if forward is None:
+                return
+            raised = sys.exc_info()[1]
+            if raised is not None and raised is not entry.handled:
+                self.swallowed += 1
+                return
+            kwargs = rest[0] if len(rest) == 2 else {}
+            self._describe(forward, module, args, kwargs, rest[-1])
+            if thread.region is not None:
+                thread.region.append(forward)
+            else:
+                self.classify([forward], rest[-1])
+        except Exception as error:
+            self._faults.note("after forward", error)
+
+    def noise(self, name: str) -> None:
+        """Something noisy runs now, under this name unless a layer of torch.nn runs it."""
+        thread = self._thread
+        if thread.engine:
+            return  # a checkpoint computes again what was counted when it ran first
+        forward = thread.forward
+        if forward is not None:
+            forward.noise.add(name[:80])
+        elif thread.region is None and not torch.is_grad_enabled():
+            self.evaluation.noisy += 1
+            self.evaluation.names[name] += 1
+
+    def classify(self, forwards: list[Forward], result: object) -> None:
+        """Sort finished calls whose outputs are in `result`, now or when a backward comes."""
+        edges: list[Any] = []
+        differentiated = False
+        if torch.is_grad_enabled():
+            for count, tensor in enumerate(tensors_in(result)):
+                if count == MAX_OUTPUTS:
+                    break
+                tensor, transformed = _unwrap(tensor)
+                if transformed or (tensor.requires_grad and tensor.grad_fn is None):
+                    differentiated = True  # inside torch.func.grad; or the output is itself a parameter
+                elif tensor.grad_fn is not None and not any(tensor.grad_fn is edge for edge in edges):
+                    edges.append(tensor.grad_fn)
+        for forward in forwards:
+            if differentiated or forward.differentiated:
+                self.training.add(forward)
+                continue
+            self.evaluation.add(forward)
+            if edges:
+                hook = self._mover(forward)
+                for edge in edges:
+                    edge.register_prehook(hook)
+
+    def _mover(self, forward: Forward) -> Callable[..., None]:
+        def reached(gradients: Any) -> None:
+            if not forward.differentiated and self._active():
+                forward.differentiated = True
+                self.evaluation.add(forward, -1)
+                self.training.add(forward)
+
+        return reached
+
+    @staticmethod
+    def _describe(
+        forward: Forward, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], result: object
+    ) -> None:
+        forward.rows = rows_of(args, kwargs)
+        parameter = next(module.parameters(), None)
+        forward.counted = parameter is not None
+        where = parameter if parameter is not None else next(tensors_in(result), None)
+        forward.cuda = where is not None and bool(where.is_cuda)
+
+
+def _unwrap(tensor: torch.Tensor) -> tuple[torch.Tensor, bool]:
+    """The tensor below the wrappers of torch.func, and whether one of them computes gradients."""
+    functorch = torch._C._functorch
+    transformed = False
+    while functorch.is_functorch_wrapped_tensor(tensor):
+        transformed = transformed or functorch.is_gradtrackingtensor(tensor)
+        tensor = functorch.get_unwrapped(tensor)
+    return tensor, transformed

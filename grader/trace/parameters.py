@@ -1,0 +1,143 @@
+"""The leaves a run trained: found, held as long as needed, and hashed at the end."""
+
+from __future__ import annotations
+
+import hashlib
+import weakref
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+
+Base = torch._C.TensorBase
+"""Its methods are the unpatched ones: a simulated accelerator replaces those of `torch.Tensor`."""
+
+HELD_ELEMENTS = 64 << 20
+"""Elements held strongly, at most (256 MiB of float32): a script that builds models without end must not
+exhaust memory only because it is observed. Leaves beyond it are followed as long as the script holds them."""
+
+
+class Leaf:
+    """A leaf tensor that was reached by an accumulating backward or stepped by an optimizer.
+
+    value: a copy of it as of its last accumulation, None before. mixed_at: index of the backward call that
+    made its gradient a mixture, None while it is not one. tensor(): None once the script dropped it and
+    nothing holds it.
+    """
+
+    __slots__ = ("_held", "_weak", "elements", "mixed_at", "sightings", "value")
+
+    def __init__(self, tensor: torch.Tensor, weak: weakref.ref[torch.Tensor]) -> None:
+        self._weak = weak
+        self._held: torch.Tensor | None = None
+        self.value: torch.Tensor | None = None
+        self.mixed_at: int | None = None
+        self.sightings = 0
+        self.elements = Base.numel(tensor)
+
+    def tensor(self) -> torch.Tensor | None:
+        return self._held if self._held is not None else self._weak()
+
+    @property
+    def held(self) -> bool:
+        return self._held is not None
+
+    def hold(self, tensor: torch.Tensor) -> None:
+        self._held = tensor
+
+    def snapshot(self, tensor: torch.Tensor) -> None:
+        """Remember the present value (call inside `Quiet`)."""
+        value = self.value
+        if value is not None and value.shape == tensor.shape and value.dtype == tensor.dtype:
+            value.copy_(tensor)
+        else:
+            self.value = tensor.detach().clone()
+
+    def changed(self) -> bool:
+        """Whether its value differs from the one last remembered (call inside `Quiet`)."""
+        tensor = self.tensor()
+        if tensor is None or self.value is None:
+            return False
+        present = tensor.detach()
+        return present.dtype != self.value.dtype or not torch.equal(present, self.value)
+
+
+class Leaves:
+    """All leaves seen so far, in order of first sight.
+
+    A leaf is held when it is a parameter: an `nn.Parameter`, stepped by an optimizer, or reached a second
+    time. Others (an input that requires a gradient) are followed weakly.
+    """
+
+    def __init__(self) -> None:
+        self._leaves: dict[int, Leaf] = {}
+        self._held_elements = 0
+        self.reached = 0
+
+    def __iter__(self) -> Iterator[Leaf]:
+        return iter(list(self._leaves.values()))
+
+    def see(self, tensor: torch.Tensor, stepped: bool = False) -> Leaf:
+        """The entry of this leaf, made if there is none."""
+        key = id(tensor)
+        leaf = self._leaves.get(key)
+        if leaf is None or leaf.tensor() is not tensor:
+            leaf = self._leaves[key] = Leaf(tensor, weakref.ref(tensor, self._forget(key)))
+        if not stepped:
+            leaf.sightings += 1
+            if leaf.sightings == 1:
+                self.reached += 1
+        if not leaf.held and (stepped or leaf.sightings > 1 or isinstance(tensor, torch.nn.Parameter)):
+            self._hold(leaf, tensor)
+        return leaf
+
+    def see_stepped(self, tensors: Iterable[torch.Tensor]) -> None:
+        """An optimizer stepped these."""
+        leaves = self._leaves
+        for tensor in tensors:
+            leaf = leaves.get(id(tensor))
+            if leaf is None or leaf._held is not tensor:
+                self.see(tensor, stepped=True)
+
+    def known(self, tensors: Iterable[torch.Tensor]) -> Iterator[Leaf]:
+        for tensor in tensors:
+            leaf = self._leaves.get(id(tensor))
+            if leaf is not None and leaf.tensor() is tensor:
+                yield leaf
+
+    def _hold(self, leaf: Leaf, tensor: torch.Tensor) -> None:
+        if self._held_elements + leaf.elements <= HELD_ELEMENTS:
+            self._held_elements += leaf.elements
+            leaf.hold(tensor)
+
+    def _forget(self, key: int) -> Any:
+        leaves = self._leaves
+
+        def forget(dead: weakref.ref[torch.Tensor]) -> None:
+            leaf = leaves.get(key)
+            if leaf is not None and leaf._weak is dead:
+                del leaves[key]
+
+        return forget
+
+    def summary(self) -> dict[str, Any]:
+        """`parameters` of the record: count, elements and SHA-256 of the held leaves (inside `Quiet`)."""
+        digest = hashlib.sha256()
+        tensors = elements = 0
+        for leaf in self:
+            tensor = leaf.tensor()
+            if tensor is None or not leaf.held:
+                continue
+            tensors += 1
+            elements += Base.numel(tensor)
+            digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+            digest.update(_bytes(tensor))
+        return {"tensors": tensors, "elements": elements, "digest": digest.hexdigest()}
+
+
+def _bytes(tensor: torch.Tensor) -> bytes:
+    plain = Base.detach(tensor)
+    if plain.layout != torch.strided:
+        plain = Base.to_dense(plain)
+    plain = Base.contiguous(Base.cpu(Base.resolve_conj(plain)))
+    return bytes(Base.numpy(Base.view(Base.reshape(plain, (-1,)), torch.uint8)).tobytes())

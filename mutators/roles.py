@@ -1,0 +1,79 @@
+"""What an expression stands for in training code: a model, an optimizer, a loss, whatever it is called."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import libcst as cst
+
+from .analysis import Script, dotted, fact
+from .bindings import origins
+
+Role = Literal["model", "optimizer", "scheduler", "criterion", "loader", "device"]
+
+LOSSES = {
+    "CrossEntropyLoss": "cross_entropy",
+    "NLLLoss": "nll_loss",
+    "MSELoss": "mse_loss",
+    "L1Loss": "l1_loss",
+    "SmoothL1Loss": "smooth_l1_loss",
+    "HuberLoss": "huber_loss",
+    "BCELoss": "binary_cross_entropy",
+    "BCEWithLogitsLoss": "binary_cross_entropy_with_logits",
+    "GaussianNLLLoss": "gaussian_nll_loss",
+    "PoissonNLLLoss": "poisson_nll_loss",
+    "KLDivLoss": "kl_div",
+}
+"""Class in `torch.nn` → function in `torch.nn.functional`."""
+
+
+@fact
+def role(script: Script, expression: cst.CSTNode) -> Role | None:
+    """What an expression stands for, or None. An unknown name is judged by the methods called on it."""
+    for origin in origins(script, expression):
+        if isinstance(origin, cst.Call):
+            name = script.resolve(origin.func) or ""
+            if name.startswith("torch.optim.lr_scheduler."):
+                return "scheduler"
+            if name.startswith("torch.optim."):
+                return "optimizer"
+            if name.removeprefix("torch.nn.") in LOSSES:
+                return "criterion"
+            if name == "torch.device":
+                return "device"
+            if name == "torch.utils.data.DataLoader":
+                return "loader"
+            layer = name.removeprefix("torch.nn.")
+            if layer != name and layer[:1].isupper() and "." not in layer:
+                return "model"
+            made = script.definition(origin.func)
+            if isinstance(made, cst.ClassDef) and is_module_class(script, made):
+                return "model"
+        if isinstance(origin, (cst.Name, cst.Attribute)):
+            called = _methods_called(script, script.scope(origin)).get(dotted(origin) or "", frozenset())
+            if called & {"parameters", "state_dict"} or {"train", "eval"} <= called:
+                return "model"
+            if {"zero_grad", "step"} <= called:
+                return "optimizer"
+    return None
+
+
+@fact
+def is_module_class(script: Script, node: cst.ClassDef) -> bool:
+    """Whether a class derives from `torch.nn.Module` (or a layer), directly or through this workspace."""
+    for base in node.bases:
+        if (script.resolve(base.value) or "").startswith("torch.nn."):
+            return True
+        parent = script.definition(base.value)
+        if isinstance(parent, cst.ClassDef) and parent is not node and is_module_class(script, parent):
+            return True
+    return False
+
+
+@fact
+def _methods_called(script: Script, scope: cst.CSTNode) -> dict[str, frozenset[str]]:
+    found: dict[str, set[str]] = {}
+    for call in script.nodes(cst.Call, scope):
+        if isinstance(call.func, cst.Attribute) and (receiver := dotted(call.func.value)):
+            found.setdefault(receiver, set()).add(call.func.attr.value)
+    return {receiver: frozenset(methods) for receiver, methods in found.items()}

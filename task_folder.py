@@ -1,0 +1,351 @@
+"""A variant on disk and as a JSON row: what an agent may see apart from what it may not."""
+
+from __future__ import annotations
+
+import difflib
+import fcntl
+import json
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Collection, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from .clean_scripts.library import load_job
+from .errors import UsageError
+from .factory import Proof, Variant
+from .grader.oracles.base import Finding
+from .seeds import ENGINE_VERSION
+
+BUDGET = 5
+"""Steps of an episode, as in the first seed."""
+
+SCHEMA = 1
+
+
+def canonical_json(value: Any) -> str:
+    """Sorted keys, two spaces, a last newline: the same value always gives the same bytes."""
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def task_record(variant: Variant) -> dict[str, Any]:
+    """`task.json`: what an agent may know."""
+    return {
+        "schema": SCHEMA,
+        "id": variant.id,
+        "alert": variant.alert,
+        "entrypoint": variant.entrypoint,
+        "budget": BUDGET,
+    }
+
+
+def truth_record(variant: Variant) -> dict[str, Any]:
+    """`solution/truth.json`: everything the bytes follow from."""
+    return {
+        "schema": SCHEMA,
+        "id": variant.id,
+        "bugs": list(variant.bugs),
+        "script": variant.script,
+        "style": variant.style,
+        "seed": variant.seed,
+        "index": variant.index,
+        "attempt": variant.attempt,
+        "device": variant.device,
+        "data": dict(variant.data),
+        "hidden_data_seed": variant.hidden_seed,
+        "injections": [
+            {
+                "bug": one.bug_class,
+                "manifestation": one.manifestation,
+                "choice": one.choice,
+                "site": {
+                    "file": one.site.file,
+                    "bytes": [one.site.start, one.site.end],
+                    "line": line_of(variant.reference[one.site.file], one.site.start),
+                    "function": one.site.qualname,
+                },
+                "edits": [
+                    {"file": edit.file, "bytes": [edit.start, edit.end], "replacement": edit.replacement}
+                    for edit in one.edits
+                ],
+            }
+            for one in variant.injections
+        ],
+        "versions": {
+            "engine": ENGINE_VERSION,
+            "mldebug": metadata.version("mldebug"),
+            "libcst": metadata.version("libcst"),
+        },
+    }
+
+
+def validation_record(variant: Variant) -> dict[str, Any] | None:
+    """`validation.json`: what was run, on what, with which result; None for an unverified variant."""
+    proof = variant.validation
+    if proof is None or proof.reference is None or proof.broken is None:
+        return None
+    reference = [run.metric for run in proof.reference.runs[:2]]
+    return {
+        "schema": SCHEMA,
+        "verified": proof.ok,
+        "alert": variant.alert,
+        "runs": proof.runs,
+        "seconds": round(proof.seconds, 3),
+        "reference": {
+            "metric": load_job(variant.script).metric.name,
+            "visible": reference[0],
+            "hidden": reference[1],
+        },
+        "mutant": {"outcome": proof.broken.result.outcome, "exit_code": proof.broken.result.exit_code},
+        "findings": {bug: finding_record(finding) for bug, finding in proof.findings.items()},
+        "discarded": list(variant.discarded),
+        "guarantees": list(proof.broken.result.guarantees),
+        "versions": {
+            "python": platform.python_version(),
+            "torch": metadata.version("torch"),
+            "numpy": metadata.version("numpy"),
+        },
+    }
+
+
+def finding_record(finding: Finding) -> dict[str, Any]:
+    return {
+        "present": finding.present,
+        "reason": finding.reason,
+        "effect": plain(finding.effect),
+        "floor": plain(finding.floor),
+        "facts": {name: plain(value) for name, value in finding.facts.items()},
+    }
+
+
+def plain(value: Any) -> Any:
+    """A value JSON can hold: numbers that are not finite become their names."""
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return str(value)
+    if isinstance(value, list | tuple):
+        return [plain(one) for one in value]
+    if isinstance(value, Mapping):
+        return {str(name): plain(one) for name, one in value.items()}
+    return value
+
+
+def json_row(variant: Variant) -> dict[str, Any]:
+    """One line of `--jsonl`: a variant that can be made runnable again from it alone. Holds the truth."""
+    return {
+        "id": variant.id,
+        "bugs": list(variant.bugs),
+        "script": variant.script,
+        "seed": variant.seed,
+        "index": variant.index,
+        "attempt": variant.attempt,
+        "alert": variant.alert,
+        "entrypoint": variant.entrypoint,
+        "device": variant.device,
+        "files": dict(variant.files),
+        "reference": dict(variant.reference),
+        "data": dict(variant.data),
+        "truth": truth_record(variant),
+        "verified": variant.verified,
+    }
+
+
+def fix_patch(variant: Variant) -> str:
+    """A unified diff that turns the broken sources into the reference."""
+    pieces: list[str] = []
+    for name in sorted(variant.files):
+        before = variant.files[name].splitlines(keepends=True)
+        after = variant.reference[name].splitlines(keepends=True)
+        pieces += difflib.unified_diff(before, after, f"a/{name}", f"b/{name}")
+    return "".join(pieces)
+
+
+def line_of(text: str, offset: int) -> int:
+    """The line, from 1 on, on which a byte offset lies."""
+    return text.encode()[:offset].count(b"\n") + 1
+
+
+def folder_files(variant: Variant) -> dict[str, bytes]:
+    """Path relative to the task folder → content."""
+    files = {
+        "task.json": canonical_json(task_record(variant)).encode(),
+        "solution/truth.json": canonical_json(truth_record(variant)).encode(),
+        "solution/fix.patch": fix_patch(variant).encode(),
+    }
+    files |= {f"workspace/{name}": text.encode() for name, text in variant.files.items()}
+    files |= {f"workspace/{name}": content for name, content in variant.data_files().items()}
+    files |= {f"solution/reference/{name}": text.encode() for name, text in variant.reference.items()}
+    record = validation_record(variant)
+    if record is not None:
+        files["validation.json"] = canonical_json(record).encode()
+    return files
+
+
+class OutputFolder:
+    """Where one request's tasks go: whole folders only, appearing under their names at once.
+
+    `request.json` beside them says which request they belong to, so that a rerun can tell its own work from
+    other things. Writing the same bytes again is not an error.
+
+    Raises:
+        UsageError: the folder cannot be written, or holds other things.
+    """
+
+    MARK = "request.json"
+    PARTIAL = ".partial-"
+
+    def __init__(self, path: Path, request: Mapping[str, Any]) -> None:
+        self.path = path
+        mark = canonical_json({"schema": SCHEMA, "engine": ENGINE_VERSION, **request}).encode()
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            self._lock()
+            self._claim(mark)
+            with tempfile.TemporaryFile(dir=path):
+                pass
+        except OSError as error:
+            raise UsageError(
+                f"--out {path}: cannot write there ({error.strerror or error}); "
+                "name a folder you may write to"
+            ) from None
+
+    def _lock(self) -> None:
+        """One writer at a time: the lock lasts as long as this process."""
+        self._descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(
+                f"--out {self.path}: another run is writing there; wait for it, or name another folder"
+            ) from None
+
+    def _claim(self, mark: bytes) -> None:
+        found = self.path / self.MARK
+        others = [one for one in self.path.iterdir() if not one.name.startswith(self.PARTIAL)]
+        if found.is_file():
+            if found.read_bytes() != mark:
+                raise UsageError(
+                    f"--out {self.path}: holds the tasks of another request (see {found.name} there); "
+                    "name another folder, or empty this one"
+                )
+            for entry in self.path.glob(self.PARTIAL + "*"):
+                shutil.rmtree(entry, ignore_errors=True)
+        elif others:
+            raise UsageError(
+                f"--out {self.path}: is not empty and holds other things; name a new or an empty folder"
+            )
+        else:
+            partial = self.path / f"{self.PARTIAL}{self.MARK}"
+            partial.write_bytes(mark)
+            partial.rename(found)
+
+    def close(self) -> None:
+        """Let others write here."""
+        os.close(self._descriptor)
+
+    def proved(self) -> dict[int, Proof]:
+        """Index → proof of the whole tasks that are there. A folder whose records do not fit together is left
+        out: its task is proved anew, and `write` says what differs."""
+        found: dict[int, Proof] = {}
+        for folder in self.path.iterdir():
+            try:
+                records = read_task(folder)
+                truth, validation = records["truth"], records["validation"] or {}
+                proof = Proof(
+                    truth["id"],
+                    int(truth["attempt"]),
+                    str(validation["alert"]),
+                    tuple(validation["discarded"]),
+                )
+                index = int(truth["index"])
+            except (UsageError, KeyError, TypeError, ValueError):
+                continue
+            if validation["verified"] is True and proof.id == records["task"].get("id") == folder.name:
+                found[index] = proof
+        return found
+
+    def write(self, variant: Variant) -> tuple[Path, bool]:
+        """The task's folder, and whether it was written now (False: the same bytes were there already).
+
+        Raises:
+            UsageError: the folder is there with other content.
+        """
+        target = self.path / variant.id
+        files = folder_files(variant)
+        if target.exists():
+            # A proof that was made again may round its alert otherwise; one that was recalled may not.
+            measured = {"validation.json"} if variant.proved_before else {"validation.json", "task.json"}
+            if variant.proved_before:
+                files["validation.json"] = b""
+            if differing := self._differing(target, files, measured):
+                raise UsageError(
+                    f"{target}: is there already, but {differing} differs from what this request gives; "
+                    "move it away and run again"
+                )
+            return target, False
+        partial = Path(tempfile.mkdtemp(prefix=self.PARTIAL, dir=self.path))
+        try:
+            for name, content in files.items():
+                place = partial / name
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_bytes(content)
+            partial.chmod(0o777 & ~_umask())
+            partial.rename(target)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        return target, True
+
+    @staticmethod
+    def _differing(target: Path, files: Mapping[str, bytes], measured: Collection[str]) -> str | None:
+        """The first file that is not as it should be. What a run measured must only be there."""
+        for name, content in sorted(files.items()):
+            place = target / name
+            if not place.is_file() or (name not in measured and place.read_bytes() != content):
+                return name
+        return None
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def read_task(folder: Path) -> dict[str, Any]:
+    """The records of a task folder: keys `task`, `truth`, `validation` (None if absent), `patch`.
+
+    Raises:
+        UsageError: the folder is missing or is no task folder.
+    """
+    found: dict[str, Any] = {}
+    for key, name in (("task", "task.json"), ("truth", "solution/truth.json")):
+        found[key] = _read_json(folder, name)
+    found["validation"] = (
+        _read_json(folder, "validation.json") if (folder / "validation.json").exists() else None
+    )
+    try:
+        found["patch"] = (folder / "solution" / "fix.patch").read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{folder}: solution/fix.patch cannot be read ({error})") from None
+    return found
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _read_json(folder: Path, name: str) -> Any:
+    try:
+        value = json.loads((folder / name).read_text("utf-8"), parse_constant=_no_constant)
+        json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate could not be printed
+    except OSError as error:
+        raise UsageError(
+            f"{folder}: {name} cannot be read ({error.strerror}); name a task folder that `mldebug gen` wrote"
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{folder}: {name} is not valid JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise UsageError(f"{folder}: {name} must hold a JSON object")
+    return value

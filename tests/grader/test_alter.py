@@ -1,0 +1,115 @@
+"""Run 2's data: what is altered, what is not, and that it can be undone for comparison."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mldebug.clean_scripts.library import job_names, load_job
+from mldebug.clean_scripts.spec import Array, JobData, JobSpec
+from mldebug.grader.alter import FARTHEST_FAR, NEAREST_FAR, alter, score_order
+
+
+@pytest.fixture(params=job_names())
+def job(request: pytest.FixtureRequest) -> JobSpec:
+    return load_job(request.param)
+
+
+def held_out_of(spec: JobSpec, data: JobData) -> tuple[Array, Array]:
+    """Every fifth row's id, and made-up outputs for them."""
+    rows = data.train[spec.id_field][::5]
+    return rows, np.random.Generator(np.random.PCG64(5)).normal(size=(len(rows), *spec.output_shape))
+
+
+def by_id(spec: JobSpec, data: JobData, name: str) -> dict[int, bytes]:
+    return {
+        int(row): value.tobytes()
+        for row, value in zip(data.train[spec.id_field], data.train[name], strict=True)
+    }
+
+
+@pytest.mark.parametrize("labels", [True, False])
+def test_only_the_declared_rows_and_the_order_of_scoring_rows_change(job: JobSpec, labels: bool) -> None:
+    data = job.generate(3)
+    held, output = held_out_of(job, data)
+    changed = alter(job, data, held, output, seed=11, labels=labels)
+    outside = ~np.isin(data.train[job.id_field], held)
+    for name, before in data.train.items():
+        after = changed.train[name]
+        assert after.dtype == before.dtype and after.shape == before.shape
+        assert after[outside].tobytes() == before[outside].tobytes(), name
+    back = np.argsort(score_order(data, 11))
+    for name, before in data.score.items():
+        assert changed.score[name][back].tobytes() == before.tobytes()
+        assert changed.score[name].tobytes() != before.tobytes()
+        half = len(before) // 2
+        assert changed.score[name][half:].tobytes() == before[half:].tobytes()
+
+
+def test_set_a_keeps_its_features_and_moves_and_set_b_goes_far_out(job: JobSpec) -> None:
+    data = job.generate(4)
+    held, output = held_out_of(job, data)
+    changed = alter(job, data, held, output, seed=12)
+    names = [field.name for field in job.fields if field.kind == "continuous"]
+    same = [
+        int(row)
+        for row in held
+        if all(by_id(job, data, name)[int(row)] == by_id(job, changed, name)[int(row)] for name in names)
+    ]
+    assert abs(len(same) - len(held) / 2) <= 1
+    places = {int(row): index for index, row in enumerate(data.train[job.id_field])}
+    now = {int(row): index for index, row in enumerate(changed.train[job.id_field])}
+    assert sorted(places) == sorted(now)
+    assert all(places[row] != now[row] for row in same)
+    far = [now[int(row)] for row in held if int(row) not in same]
+    for name in names:
+        flat = data.train[name].reshape(len(data.train[name]), -1).astype(float)
+        values = changed.train[name][far].reshape(len(far), -1).astype(float)
+        median = np.median(flat, axis=0)
+        spread = np.median(np.abs(flat - median), axis=0) * 1.4826
+        steps = 2.0 ** -next(field.decimals for field in job.fields if field.name == name)
+        away = np.abs(values - median)
+        assert (away >= NEAREST_FAR * spread - len(far) * steps).all()
+        assert (away <= FARTHEST_FAR * np.maximum(spread, flat.std()) + len(far) * steps).all()
+        assert len(np.unique(values, axis=0)) == len(values), "drop_duplicates must drop nothing"
+
+
+def test_labels_are_what_the_predictions_agree_with_least(job: JobSpec) -> None:
+    data = job.generate(5)
+    held, output = held_out_of(job, data)
+    changed = alter(job, data, held, output, seed=13)
+    field = job.label_field
+    now = {int(r): v for r, v in zip(changed.train[job.id_field], changed.train[field.name], strict=True)}
+    ordered = np.sort(data.train[field.name])
+    for row, raw in zip(held, output, strict=True):
+        if field.kind == "label_class":
+            assert now[int(row)] in np.argsort(raw)[:2]
+        else:
+            assert now[int(row)] in ordered[:16] or now[int(row)] in ordered[-16:]
+
+
+def test_constant_predictions_do_not_make_constant_labels(job: JobSpec) -> None:
+    data = job.generate(8)
+    held, output = held_out_of(job, data)
+    for constant in (np.zeros_like(output), np.full_like(output, np.nan)):
+        changed = alter(job, data, held, constant, seed=15)
+        labels = changed.train[job.label_field.name][np.isin(changed.train[job.id_field], held)]
+        assert len(np.unique(labels)) > 1
+
+
+def test_without_labels_rows_trade_places_only_within_their_label(job: JobSpec) -> None:
+    data = job.generate(6)
+    held, output = held_out_of(job, data)
+    changed = alter(job, data, held, output, seed=14, labels=False)
+    name = job.label_field.name
+    assert changed.train[name].tobytes() == data.train[name].tobytes()
+    assert by_id(job, changed, name) == by_id(job, data, name)
+
+
+def test_altering_is_a_function_of_its_arguments(job: JobSpec) -> None:
+    data = job.generate(7)
+    held, output = held_out_of(job, data)
+    one, two, other = (alter(job, data, held, output, seed=seed) for seed in (1, 1, 2))
+    for name in data.train:
+        assert one.train[name].tobytes() == two.train[name].tobytes()
+    assert any(one.train[name].tobytes() != other.train[name].tobytes() for name in data.train)

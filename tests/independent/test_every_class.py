@@ -1,0 +1,163 @@
+"""Every class and every pair, proved by the engine, judged again by a checker that shares no code with it.
+
+By default one seed of each set on one fresh data seed; with --deep ten seeds on three.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from itertools import combinations
+from queue import Queue
+from typing import Any
+
+import pytest
+
+from mldebug.clean_scripts.library import job_names, load_job
+from mldebug.factory import Request, Tally, Variant, generate_many, styled_script
+from mldebug.grader.evidence import Observer
+from mldebug.grader.oracles.base import Case, oracles
+from mldebug.grader.runner import Device, Pool
+from mldebug.mutators.base import Manifestation, Site, all_mutators, bug_classes
+from mldebug.mutators.workspace import splice
+
+SETS = [(bug,) for bug in bug_classes()] + list(combinations(bug_classes(), 2))
+SEED = 11
+FRESH = 990_000_001
+"""Data seeds that no variant of these tests draws for itself (they are 32-bit hashes)."""
+
+DEEP_SEEDS, DEEP_DATA = 10, 3
+
+
+def judged(checker: Any, variant: Variant, data_seed: int) -> list[str]:
+    """What the checker holds against the engine's claim: nothing, if it agrees."""
+    shared = (variant.entrypoint, variant.script, variant.device, variant.bugs, data_seed)
+    mutant = checker.judge(dict(variant.files), dict(variant.reference), *shared)
+    reference = checker.judge(dict(variant.reference), dict(variant.reference), *shared)
+    against = []
+    if not mutant.broken:
+        against.append(f"mutant not broken: {mutant}")
+    if len(variant.bugs) == 1 and mutant.per_bug[variant.bugs[0]] is None:
+        against.append(f"no sign of its class: {mutant}")
+    if mutant.healthy:
+        against.append(f"mutant healthy: {mutant}")
+    if reference.broken or not reference.healthy:
+        against.append(f"reference not healthy: {reference}")
+    return [
+        f"{variant.id} seed {variant.seed} {variant.script} {variant.injections}: {one}" for one in against
+    ]
+
+
+@pytest.fixture(scope="module")
+def variants() -> Iterator[dict[tuple[str, ...], Variant]]:
+    requests = [Request(bugs, SEED) for bugs in SETS]
+    made = dict(zip(SETS, generate_many(requests, jobs=2), strict=True))
+    tally = Tally()
+    for variant in made.values():
+        tally.add(variant)
+    print(f"yield: {tally.emitted} of {tally.attempted}; discarded: {dict(tally.reasons)}")
+    yield made
+
+
+@pytest.mark.parametrize("bugs", SETS, ids="+".join)
+def test_a_proven_variant_is_broken_and_its_reference_healthy(
+    bugs: tuple[str, ...], variants: dict[tuple[str, ...], Variant], checker: Any
+) -> None:
+    variant = variants[bugs]
+    assert variant.verified and variant.bugs == bugs and variant.alert
+    assert judged(checker, variant, FRESH) == []
+
+
+@pytest.mark.deep
+def test_ten_seeds_of_every_class_and_pair_hold_on_fresh_data(
+    checker_module: Any, evidence: Callable[[str, dict[str, Any]], None]
+) -> None:
+    requests = [Request(bugs, seed) for bugs in SETS for seed in range(DEEP_SEEDS)]
+    tally, per_set, started = Tally(), Counter[str](), time.monotonic()
+    against: list[str] = []
+    manifestations: Counter[str] = Counter()
+    with ExitStack() as stack:
+        idle: Queue[Any] = Queue()
+        for _ in range(2):
+            idle.put(stack.enter_context(checker_module.Checker()))
+
+        def judge(variant: Variant) -> list[str]:
+            checker = idle.get()
+            try:
+                return [one for data in range(DEEP_DATA) for one in judged(checker, variant, FRESH + data)]
+            finally:
+                idle.put(checker)
+
+        made = []
+        for variant in generate_many(requests, jobs=2):
+            tally.add(variant)
+            made.append(variant)
+            per_set["+".join(variant.bugs)] += 1
+            manifestations.update(f"{one.bug_class}/{one.manifestation}" for one in variant.injections)
+        generated = time.monotonic() - started
+        with ThreadPoolExecutor(2) as threads:
+            for found in threads.map(judge, made):
+                against += found
+    evidence(
+        "every_class",
+        {
+            "sets": len(SETS),
+            "seeds_per_set": DEEP_SEEDS,
+            "fresh_data_seeds_per_variant": DEEP_DATA,
+            "emitted": tally.emitted,
+            "attempted": tally.attempted,
+            "yield": round(tally.emitted / tally.attempted, 4),
+            "discarded": dict(tally.reasons),
+            "discards": sorted(reason for variant in made for reason in variant.discarded),
+            "judgements": 2 * DEEP_DATA * len(made),
+            "disagreements": against,
+            "manifestations": dict(sorted(manifestations.items())),
+            "seconds_generating": round(generated),
+            "seconds_in_all": round(time.monotonic() - started),
+        },
+    )
+    assert against == []
+    assert set(per_set.values()) == {DEEP_SEEDS}
+    assert tally.emitted >= 0.9 * tally.attempted
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("script_name", job_names())
+def test_every_site_and_choice_of_every_class_fails_alone(
+    script_name: str, evidence: Callable[[str, dict[str, Any]], None]
+) -> None:
+    """No dud among what is offered: each site and choice of one style of the job, executed."""
+    script, spec = styled_script(script_name, 17), load_job(script_name)
+    work = [
+        (owner.bug_class, one, site, choice)
+        for owner in all_mutators()
+        for one in owner.manifestations
+        for site in one.sites(script)
+        for choice in range(site.choices)
+    ]
+    seeds = 5, 6
+    with Pool(2) as pool, ThreadPoolExecutor(2) as threads:
+        devices: tuple[Device, ...] = ("cpu", "cuda")
+        observers = {device: Observer(pool.run, spec, device) for device in devices}
+        references = {
+            device: observer.gather(script.workspace, *seeds) for device, observer in observers.items()
+        }
+
+        def fails(item: tuple[str, Manifestation, Site, int]) -> str | None:
+            bug, one, site, choice = item
+            device: Device = "cuda" if bug == "wrong_device" else "cpu"
+            broken = splice(script.workspace, one.edits(script, site, choice))
+            case = Case(spec, observers[device].gather(broken, *seeds), references[device])
+            findings = {name: oracle(case) for name, oracle in oracles().items()}
+            wrong = [name for name in findings if findings[name].present != (name == bug)]
+            return f"{bug}/{one.name} choice {choice}: {findings[bug].reason}, {wrong}" if wrong else None
+
+        found = list(threads.map(fails, work))
+    duds = [one for one in found if one]
+    share = 1 - len(duds) / len(work)
+    figures = {"tried": len(work), "valid": len(work) - len(duds), "share": share, "duds": duds}
+    evidence(f"every_site_{script_name}", figures)
+    assert share >= 0.9
