@@ -10,9 +10,37 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from .patching import Patches
 from .rules import Plan, plan_for
+from .tags import is_accelerated
+
+SHIFT = 2.0**-7
+"""By what share a shifted accelerator's products are too large: far above rounding, and small enough that
+training goes on."""
+
+PRODUCTS = frozenset({"mm", "addmm", "bmm", "baddbmm", "convolution", "linear", "matmul"})
 
 _plans: dict[int, tuple[Plan, Any]] = {}
 """By the operator's identity (its hash is computed in Python); the operator itself is kept alive."""
+
+_shifted = False
+
+
+def set_shifted(on: bool) -> None:
+    """Whether accelerators entered from now on are shifted; forgets what was planned before."""
+    global _shifted
+    _shifted = on
+    _plans.clear()
+
+
+def _plan(func: Any) -> Plan:
+    plan = plan_for(func)
+    if not _shifted or func.overloadpacket.__name__ not in PRODUCTS:
+        return plan
+
+    def shifted(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        out = plan(func, args, kwargs)
+        return out.mul_(1 + SHIFT) if is_accelerated(out) and out.is_floating_point() else out
+
+    return shifted
 
 
 class AcceleratorMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -31,7 +59,7 @@ class AcceleratorMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> Any:
         known = _plans.get(id(func))
         if known is None:
-            known = _plans[id(func)] = (plan_for(func), func)
+            known = _plans[id(func)] = (_plan(func), func)
         try:
             return known[0](func, args, kwargs or {})
         except Exception as error:

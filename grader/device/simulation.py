@@ -73,11 +73,12 @@ def _patch_tracebacks(patches: Patches) -> None:
     patches.set(traceback, "walk_tb", walk_tb)
 
 
-def _start() -> tuple[Patches, mode.AcceleratorMode]:
+def _start(shifted: bool = False) -> tuple[Patches, mode.AcceleratorMode]:
     # Both are built from torch's own functions when first needed, and then kept: not from replaced ones.
     trace_rules.get_torch_obj_rule_map()
     _device_constructors()
     patches, dispatch = Patches(), mode.AcceleratorMode()  # type: ignore[no-untyped-call]
+    mode.set_shifted(shifted)
     flags.python_in_backward = False
     try:
         parts = (cuda_api, generators, storages, tensors, factories, recurrent, backward, loading, optimizers)
@@ -109,8 +110,12 @@ def simulated_accelerator() -> Iterator[Patches]:
         patches.restore()
 
 
-def install() -> None:
-    """Give this process an accelerator for good (for a forked child, before its job runs)."""
-    _, dispatch = _start()
+def install(*, shifted: bool = False) -> None:
+    """Give this process an accelerator for good (for a forked child, before its job runs).
+
+    shifted: products and convolutions on the accelerator come out larger by `mode.SHIFT`, so that a job's
+    results tell whether it computed there. Work on the CPU stays as it is.
+    """
+    _, dispatch = _start(shifted)
     torch.backends.mha.set_fastpath_enabled(False)
     dispatch.__enter__()  # type: ignore[no-untyped-call]

@@ -14,10 +14,11 @@ from .losses import Losses
 from .parameters import Base
 from .quiet import Faults, Quiet
 from .threads import Thread
+from .usage import Usage
 
-INPUTS, ACCUMULATE = 3, 5
-"""Positions, after the roots, of the engine's arguments `inputs` and `accumulate_grad`. `backward` passes the
-latter as True, `grad` as False."""
+GRADIENTS, INPUTS, ACCUMULATE = 0, 3, 5
+"""Positions, after the roots, of the engine's arguments `grad_tensors`, `inputs` and `accumulate_grad`.
+`backward` passes the last as True, `grad` as False."""
 
 ACCUMULATOR: Any = type((torch.ones(1, requires_grad=True) * 1).grad_fn.next_functions[0][0])  # type: ignore[union-attr]
 
@@ -58,8 +59,17 @@ class Engine:
     """
 
     def __init__(
-        self, thread: Thread, faults: Faults, losses: Losses, mixture: Mixture, forwards: Forwards
+        self,
+        thread: Thread,
+        faults: Faults,
+        losses: Losses,
+        mixture: Mixture,
+        forwards: Forwards,
+        usage: Usage,
+        no_gradient: bool = False,
     ) -> None:
+        self._usage = usage
+        self._no_gradient = no_gradient
         self._thread = thread
         self._faults = faults
         self._losses = losses
@@ -73,30 +83,41 @@ class Engine:
         def _engine_run_backward(roots: Any, *args: Any, **kwargs: Any) -> Any:
             if not active():
                 return original(roots, *args, **kwargs)
+            accumulates = False
             try:
-                self._before(roots, args, kwargs)
+                accumulates = self._before(roots, args, kwargs)
             except Exception as error:
                 faults.note("engine", error)
+            if self._no_gradient and not thread.engine:
+                args, kwargs = _without_gradients(args, kwargs)
             thread.engine += 1
             try:
-                return original(roots, *args, **kwargs)
+                result = original(roots, *args, **kwargs)
             except Exception:
                 if thread.engine == 1 and not thread.stack:
                     self._forwards.swallowed += 1
                 raise
             finally:
                 thread.engine -= 1
+            if not thread.engine:
+                with faults.guard("after engine"), Quiet():
+                    if accumulates:
+                        self._usage.after_backward()
+                    elif isinstance(result, (tuple, list)):
+                        self._usage.returned(_inputs(args, kwargs), result)
+            return result
 
         return _engine_run_backward
 
-    def _before(self, roots: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
+    def _before(self, roots: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
+        """Whether the call adds to gradients of leaves."""
         thread = self._thread
         if thread.forward is not None and not thread.engine:
             thread.forward.differentiated = True
         accumulate = kwargs.get("accumulate_grad", args[ACCUMULATE] if len(args) > ACCUMULATE else False)
         if not accumulate:
-            return
-        inputs = kwargs.get("inputs", args[INPUTS] if len(args) > INPUTS else ())
+            return False
+        inputs = _inputs(args, kwargs)
         roots = (roots,) if isinstance(roots, torch.Tensor) else tuple(roots)
         index = self.calls
         with Quiet():
@@ -110,3 +131,20 @@ class Engine:
                 wanted = {id(item) for item in inputs}
                 reached = [leaf for leaf in reached if id(leaf) in wanted]
             self._mixture.accumulate(reached, index)
+            if not thread.engine:
+                self._usage.before_backward(reached)
+        return True
+
+
+def _inputs(args: Sequence[Any], kwargs: dict[str, Any]) -> Sequence[Any]:
+    found = kwargs.get("inputs", args[INPUTS] if len(args) > INPUTS else ())
+    return found if isinstance(found, (tuple, list)) else ()
+
+
+def _without_gradients(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+    """The engine's arguments with zeros for the gradients of its roots."""
+    given = kwargs.get("grad_tensors", args[GRADIENTS] if len(args) > GRADIENTS else ())
+    zeros = tuple(one * 0 if isinstance(one, torch.Tensor) else one for one in given)
+    if "grad_tensors" in kwargs:
+        return args, {**kwargs, "grad_tensors": zeros}
+    return (*args[:GRADIENTS], zeros, *args[GRADIENTS + 1 :]), kwargs

@@ -19,7 +19,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
-from .quiet import Faults
+from .quiet import Faults, Quiet
+from .rows import NONE, Keys, Sketch, row_keys
 from .threads import Entry, Forward, Thread, is_running
 
 MAX_OUTPUTS = 32
@@ -53,25 +54,36 @@ def tensors_in(value: object, depth: int = MAX_DEPTH) -> Iterator[torch.Tensor]:
         yield from tensors_in(part, depth - 1)
 
 
-def rows_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
-    """The first dimension of the first tensor argument; 1 if it has none, 0 without a tensor."""
+def rows_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int, Keys]:
+    """The first dimension of the first tensor argument (1 if it has none, 0 without a tensor), and a key for
+    each of its rows."""
     for value in (*args, *kwargs.values()):
         if isinstance(value, nn.utils.rnn.PackedSequence):
-            return int(value.batch_sizes[0])
+            return int(value.batch_sizes[0]), NONE
         for tensor in tensors_in(value):
-            return tensor.shape[0] if tensor.dim() else 1
-    return 0
+            with Quiet():
+                return (tensor.shape[0] if tensor.dim() else 1), row_keys(_unwrap(tensor)[0])
+    return 0, NONE
 
 
 class Tally:
-    """Calls and rows, and for evaluations the noise and the device."""
+    """Calls, rows and devices; and of noisy calls which layers and which rows.
 
-    def __init__(self) -> None:
+    rows_seen: which rows; kept of all calls, or of the noisy ones only.
+    """
+
+    def __init__(self, *, only_noisy_rows: bool) -> None:
         self.calls = self.rows = self.noisy = self.cpu = self.cuda = 0
         self.names: Counter[str] = Counter()
+        self.rows_seen = Sketch()
+        self.noisy_rows_unknown = 0
+        """Rows of noisy calls whose first argument has no rows to tell apart."""
+        self._only_noisy_rows = only_noisy_rows
 
     def add(self, forward: Forward, sign: int = 1) -> None:
         noisy = bool(forward.noise)
+        if noisy or not self._only_noisy_rows:
+            self.rows_seen.add(forward.keys, sign)
         if forward.counted or noisy:
             self.calls += sign
             self.rows += sign * forward.rows
@@ -81,6 +93,8 @@ class Tally:
                 self.cpu += sign
         if noisy:
             self.noisy += sign
+            if not len(forward.keys):
+                self.noisy_rows_unknown += sign * forward.rows
             for name in forward.noise:
                 if name in self.names or len(self.names) < MAX_NAMES:
                     self.names[name] += sign
@@ -94,9 +108,24 @@ class Forwards:
         self._thread = thread
         self._faults = faults
         self._active = active
-        self.training = Tally()
-        self.evaluation = Tally()
+        self.training = Tally(only_noisy_rows=False)
+        self.evaluation = Tally(only_noisy_rows=True)
         self.swallowed = 0
+        self.noise_outside = 0
+        """Noisy calls outside every module, with gradients off: each may stand for any number of rows."""
+        self.clock: Callable[[], int] = int
+        """How many backward calls there have been."""
+        self._evaluated_at: set[int] = set()
+
+    def noisy_rows_beside(self, known: Keys) -> int:
+        """Rows that noisy evaluations saw and that are not among the known ones."""
+        evaluation = self.evaluation
+        unknown = evaluation.noisy_rows_unknown + self.noise_outside
+        return evaluation.rows_seen.count_beside(known) + unknown
+
+    def rounds(self) -> int:
+        """Evaluations at different times of training, or after it."""
+        return len(self._evaluated_at)
 
     def before(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         try:
@@ -161,6 +190,7 @@ class Forwards:
         elif thread.region is None and not torch.is_grad_enabled():
             self.evaluation.noisy += 1
             self.evaluation.names[name] += 1
+            self.noise_outside += 1
 
     def classify(self, forwards: list[Forward], result: object) -> None:
         """Sort finished calls whose outputs are in `result`, now or when a backward comes."""
@@ -180,6 +210,8 @@ class Forwards:
                 self.training.add(forward)
                 continue
             self.evaluation.add(forward)
+            if not edges:
+                self._evaluated_at.add(self.clock())
             if edges:
                 hook = self._mover(forward)
                 for edge in edges:
@@ -198,7 +230,7 @@ class Forwards:
     def _describe(
         forward: Forward, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], result: object
     ) -> None:
-        forward.rows = rows_of(args, kwargs)
+        forward.rows, forward.keys = rows_of(args, kwargs)
         parameter = next(module.parameters(), None)
         forward.counted = parameter is not None
         where = parameter if parameter is not None else next(tensors_in(result), None)

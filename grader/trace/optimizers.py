@@ -14,6 +14,7 @@ from .gradients import Mixture, is_nonzero
 from .parameters import Leaves
 from .quiet import Faults, Quiet
 from .threads import is_running
+from .usage import Usage
 
 MAX_NAMES = 32
 """Different optimizer class names that are listed."""
@@ -27,7 +28,8 @@ def plain(value: float | None) -> float | str | None:
 class Optimizers:
     """Global step hooks. A step inside another's (a subclass calling its parent's) is the same step."""
 
-    def __init__(self, faults: Faults, leaves: Leaves, mixture: Mixture) -> None:
+    def __init__(self, faults: Faults, leaves: Leaves, mixture: Mixture, usage: Usage) -> None:
+        self._usage = usage
         self._faults = faults
         self._leaves = leaves
         self._mixture = mixture
@@ -49,6 +51,7 @@ class Optimizers:
             closure = kwargs.get("closure") or (len(args) > 1 and any(callable(item) for item in args[1:]))
             if not closure:
                 with Quiet():
+                    self._usage.before_step(_parameters(optimizer))
                     for parameter in _parameters(optimizer):
                         if is_nonzero(parameter.grad):
                             break

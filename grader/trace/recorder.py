@@ -21,11 +21,22 @@ from .optimizers import Optimizers
 from .parameters import Leaves
 from .quiet import Faults, Quiet
 from .regions import observe_custom_functions, observe_scripting, observe_zero_grad
+from .sampling import Sampling
 from .threads import Thread
+from .usage import Usage
 
-VERSION = 1
+VERSION = 2
+INHERITED: Any = object()
+"""In the place of an original that an owner has from its base class."""
 
 Patch = tuple[Any, str, Any]
+
+
+def _put_back(owner: Any, name: str, original: Any) -> None:
+    if original is INHERITED:
+        delattr(owner, name)
+    else:
+        setattr(owner, name, original)
 
 
 class Recorder:
@@ -42,7 +53,7 @@ class Recorder:
     record's `faults`. A script can forge all of it: it runs in the same process.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, no_gradient: bool = False) -> None:
         self.record: dict[str, Any] | None = None
         self._active = False
         self._faults = Faults()
@@ -53,10 +64,25 @@ class Recorder:
         self._mixture = Mixture(self._leaves)
         self._forwards = Forwards(self._thread, self._faults, self._is_active)
         self._functional = Functional(self._thread, self._faults, self._forwards, self._shapes)
-        self._engine = Engine(self._thread, self._faults, self._losses, self._mixture, self._forwards)
-        self._optimizers = Optimizers(self._faults, self._leaves, self._mixture)
+        self._sampling = Sampling(self._thread, self._faults, self._forwards)
+        self._usage = Usage()
+        self._engine = Engine(
+            self._thread,
+            self._faults,
+            self._losses,
+            self._mixture,
+            self._forwards,
+            self._usage,
+            no_gradient,
+        )
+        self._forwards.clock = self._backward_calls
+        self._optimizers = Optimizers(self._faults, self._leaves, self._mixture, self._usage)
+        self._missing: list[str] = []
         self._patches: list[tuple[Patch, Any]] = []
         self._handles: list[Any] = []
+
+    def _backward_calls(self) -> int:
+        return self._engine.calls
 
     def _is_active(self) -> bool:
         return self._active
@@ -75,6 +101,7 @@ class Recorder:
         patches: list[Patch] = [
             (torch.autograd, "_engine_run_backward", self._engine.wrap(engine, self._is_active)),
             *self._functional.wrappers(self._is_active),
+            *self._sampling.wrappers(self._is_active),
         ]
         patches.append(observe_custom_functions(self._thread, self._faults, self._forwards, self._is_active))
         for owner in (Optimizer, nn.Module):
@@ -95,14 +122,28 @@ class Recorder:
             if not self._active:
                 raise RuntimeError("this Recorder was never started")
             self._active = False
+            self._missing = self._not_in_place()
             for handle in self._handles:
                 handle.remove()
             for (owner, name, replacement), original in reversed(self._patches):
                 # what somebody else put on top stays; the wrapper below it now passes everything on
                 if vars(owner).get(name) is replacement:
-                    setattr(owner, name, original)
+                    _put_back(owner, name, original)
             self.record = self._assemble()
         return self.record
+
+    def _not_in_place(self) -> list[str]:
+        """Hooks and wrappers that somebody took away or covered."""
+        gone = [
+            f"{getattr(owner, '__name__', owner)}.{name}"
+            for (owner, name, replacement), _original in self._patches
+            if vars(owner).get(name) is not replacement
+        ]
+        for handle in self._handles:
+            hooks = handle.hooks_dict_ref()
+            if hooks is None or handle.id not in hooks:
+                gone.append("a global hook")
+        return gone
 
     def __enter__(self) -> Recorder:
         self.start()
@@ -113,7 +154,7 @@ class Recorder:
 
     def _apply(self, patch: Patch) -> None:
         owner, name, replacement = patch
-        self._patches.append((patch, vars(owner)[name]))
+        self._patches.append((patch, vars(owner).get(name, INHERITED)))
         setattr(owner, name, replacement)
 
     def _without_wrappers(self, work: Callable[[], Any]) -> Any:
@@ -132,9 +173,13 @@ class Recorder:
 
     def _assemble(self) -> dict[str, Any]:
         parameters: dict[str, Any] = {"tensors": 0, "elements": 0, "digest": ""}
+        trained_rows, noisy_rows = 0, 0
         with self._faults.guard("stop"), Quiet():
             self._mixture.finish()
             parameters = self._leaves.summary()
+            trained = self._forwards.training.rows_seen.rows()
+            trained_rows = len(trained)
+            noisy_rows = self._forwards.noisy_rows_beside(trained)
         losses, training, evaluation = self._losses, self._forwards.training, self._forwards.evaluation
         return {
             "version": VERSION,
@@ -149,20 +194,30 @@ class Recorder:
             "mixture": self._mixture.summary(),
             "empty_steps": self._optimizers.empty_steps,
             "parameters": parameters,
-            "train_forwards": {"calls": training.calls, "rows": training.rows, "rows_per_epoch": None},
+            "used_gradients": self._usage.summary(),
+            "train_forwards": {
+                "calls": training.calls,
+                "rows": training.rows,
+                "distinct_rows": trained_rows,
+            },
             "eval_forwards": {
                 "calls": evaluation.calls,
                 "rows": evaluation.rows,
+                "rounds": self._forwards.rounds(),
                 "noisy_calls": evaluation.noisy,
+                "noisy_rows_not_trained_on": noisy_rows,
                 "noisy_layers": sorted(name for name, count in evaluation.names.items() if count > 0),
             },
             "devices": {
                 "step_cpu": self._optimizers.step_cpu,
                 "step_cuda": self._optimizers.step_cuda,
+                "train_cpu": training.cpu,
+                "train_cuda": training.cuda,
                 "eval_cpu": evaluation.cpu,
                 "eval_cuda": evaluation.cuda,
             },
             "loss_shapes": self._shapes.summary(),
             "swallowed": self._forwards.swallowed,
             "faults": self._faults.notes,
+            "missing_hooks": self._missing,
         }

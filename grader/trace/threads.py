@@ -8,16 +8,20 @@ from types import FrameType
 
 from torch import nn
 
+from .rows import NONE, Keys
+
 
 @dataclass(slots=True, eq=False)
 class Forward:
     """One call of an outermost module.
 
-    rows: size of the first dimension of the first tensor argument. noise: names of what ran in training
-    mode inside. counted: whether the module owns a parameter. differentiated: a backward reached it.
+    rows: size of the first dimension of the first tensor argument; keys: one for each of them.
+    noise: names of what ran in training mode inside, or drew random numbers. counted: whether the module
+    owns a parameter. differentiated: a backward reached it.
     """
 
     rows: int = 0
+    keys: Keys = field(default_factory=lambda: NONE)
     noise: set[str] = field(default_factory=set)
     counted: bool = False
     cuda: bool = False

@@ -48,7 +48,14 @@ def test_the_record_is_that_of_the_processor_but_for_devices(recorder_first: boo
         train()
     assert plain.record is not None
     record = observe(recorder_first)
-    assert record["devices"] == {"step_cpu": 0, "step_cuda": 5, "eval_cpu": 0, "eval_cuda": 1}
+    assert record["devices"] == {
+        "step_cpu": 0,
+        "step_cuda": 5,
+        "train_cpu": 0,
+        "train_cuda": 5,
+        "eval_cpu": 0,
+        "eval_cuda": 1,
+    }
     assert {**record, "devices": plain.record["devices"]} == plain.record
     assert record["mixture"]["violations"] > 0
     assert record["eval_forwards"]["noisy_layers"] == ["BatchNorm1d", "Dropout"]
@@ -56,4 +63,11 @@ def test_the_record_is_that_of_the_processor_but_for_devices(recorder_first: boo
 
 def test_an_evaluation_moved_to_the_processor_is_seen() -> None:
     record = observe(False, evaluate_on="cpu")
-    assert record["devices"] == {"step_cpu": 0, "step_cuda": 5, "eval_cpu": 1, "eval_cuda": 0}
+    assert record["devices"] == {
+        "step_cpu": 0,
+        "step_cuda": 5,
+        "train_cpu": 0,
+        "train_cuda": 5,
+        "eval_cpu": 1,
+        "eval_cuda": 0,
+    }

@@ -51,9 +51,23 @@ def train_and_evaluate(before_evaluation: Callable[[nn.Module], object]) -> dict
 
 def test_eval_present() -> None:
     record = train_and_evaluate(lambda model: model.eval())
-    assert record["train_forwards"] == {"calls": 3, "rows": 24, "rows_per_epoch": None}
-    assert record["eval_forwards"] == {"calls": 3, "rows": 15, "noisy_calls": 0, "noisy_layers": []}
-    assert record["devices"] == {"step_cpu": 3, "step_cuda": 0, "eval_cpu": 3, "eval_cuda": 0}
+    assert record["train_forwards"] == {"calls": 3, "rows": 24, "distinct_rows": 8}
+    assert record["eval_forwards"] == {
+        "calls": 3,
+        "rows": 15,
+        "rounds": 3,
+        "noisy_calls": 0,
+        "noisy_rows_not_trained_on": 0,
+        "noisy_layers": [],
+    }
+    assert record["devices"] == {
+        "step_cpu": 3,
+        "step_cuda": 0,
+        "train_cpu": 3,
+        "train_cuda": 0,
+        "eval_cpu": 3,
+        "eval_cuda": 0,
+    }
 
 
 def test_eval_missing() -> None:
@@ -62,9 +76,44 @@ def test_eval_missing() -> None:
     assert record["eval_forwards"] == {
         "calls": 3,
         "rows": 15,
+        "rounds": 3,
         "noisy_calls": 3,
+        "noisy_rows_not_trained_on": 0,
         "noisy_layers": ["BatchNorm1d", "Dropout"],
     }
+
+
+def test_noise_on_rows_that_training_never_saw_is_told_apart() -> None:
+    def program() -> None:
+        model = noisy_network()
+        model(ROWS[:4]).sum().backward()
+        with torch.no_grad():
+            model(ROWS[:4])  # statistics brought up to date, say
+            model(ROWS[2:7])
+
+    found = observe(program)["eval_forwards"]
+    assert found["noisy_calls"] == 2
+    assert found["noisy_rows_not_trained_on"] == 3
+
+
+def test_random_numbers_inside_a_model_are_noise_only_in_evaluation() -> None:
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.LazyLinear(3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.layer(x)
+            return x * (torch.rand_like(x) > 0.5) if self.training else x
+
+    def program(training: bool) -> None:
+        model = Masked()
+        model.train(training)
+        with torch.no_grad():
+            model(ROWS[:4])
+
+    assert evaluations(lambda: program(False))["noisy_layers"] == []  # filling a lazy layer is no noise
+    assert evaluations(lambda: program(True))["noisy_layers"] == ["torch.rand_like"]
 
 
 def test_stray_train_of_one_part() -> None:
@@ -191,7 +240,8 @@ def test_batch_norm_frozen_during_training_is_not_noise() -> None:
         with torch.no_grad():
             model(ROWS)
 
-    assert evaluations(program) == {"calls": 1, "rows": 8, "noisy_calls": 0, "noisy_layers": []}
+    found = evaluations(program)
+    assert (found["calls"], found["rows"], found["noisy_calls"], found["noisy_layers"]) == (1, 8, 0, [])
 
 
 def test_inference_mode_is_an_evaluation() -> None:

@@ -84,7 +84,11 @@ def test_watching_changes_no_bit(build: Callable[[], nn.Module]) -> None:
     assert run() == unwatched
     assert recorder.record is not None
     assert recorder.record["faults"] == []
-    assert recorder.record["train_forwards"] == {"calls": 8, "rows": 128, "rows_per_epoch": None}
+    seen = recorder.record["train_forwards"]
+    assert (seen["calls"], seen["rows"]) == (8, 128)
+    assert len(ROWS) / 2 < seen["distinct_rows"] <= len(ROWS)
+    assert recorder.record["missing_hooks"] == []
+    assert recorder.record["used_gradients"] == {"steps": 8, "unlike": 0}
 
 
 def test_the_record_of_a_small_training() -> None:
@@ -104,12 +108,14 @@ def test_the_record_of_a_small_training() -> None:
         "mixture",
         "empty_steps",
         "parameters",
+        "used_gradients",
         "train_forwards",
         "eval_forwards",
         "devices",
         "loss_shapes",
         "swallowed",
         "faults",
+        "missing_hooks",
     ]
     assert json.loads(json.dumps(record, allow_nan=False)) == record
     assert record["backward_calls"] == record["optimizer_steps"] == len(record["losses"]) == 8
@@ -419,6 +425,13 @@ def test_under_a_simulated_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = observe(accelerated)
     assert watched == unwatched  # nothing the recorder does reaches the modes of the script
     assert record["faults"] == []
-    assert record["devices"] == {"step_cpu": 0, "step_cuda": 4, "eval_cpu": 0, "eval_cuda": 1}
+    assert record["devices"] == {
+        "step_cpu": 0,
+        "step_cuda": 4,
+        "train_cpu": 0,
+        "train_cuda": 4,
+        "eval_cpu": 0,
+        "eval_cuda": 1,
+    }
     assert {**record, "devices": plain["devices"]} == plain
     assert plain["mixture"]["violations"] == 2
