@@ -8,14 +8,25 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .factory import Variant as Variant
     from .factory import generate as generate
+    from .grader.grade import Fix as Fix
+    from .grader.verdict import Verdict as Verdict
+    from .grading import grade as grade
+    from .grading import grade_many as grade_many
 
 __version__ = "0.1.0"
 
 # Names a user reaches as `mldebug.<name>`, and the module that holds each. Resolved on first use, so
 # that `import mldebug` costs neither torch nor libcst.
-_PUBLIC = {"generate": "factory", "Variant": "factory"}
+_PUBLIC = {
+    "Fix": "grader.grade",
+    "Variant": "factory",
+    "Verdict": "grader.verdict",
+    "generate": "factory",
+    "grade": "grading",
+    "grade_many": "grading",
+}
 
-__all__ = ["Variant", "__version__", "generate"]
+__all__ = ["Fix", "Variant", "Verdict", "__version__", "generate", "grade", "grade_many"]
 
 
 def __getattr__(name: str) -> Any:

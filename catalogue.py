@@ -93,6 +93,8 @@ def _explanation(records: dict[str, Any]) -> str:
             f"{reference['metric']} is {reference['visible']:.4f} on the visible data and "
             f"{reference['hidden']:.4f} on hidden data"
         )
+    elif task["alert"]:
+        lines.append("proved when it was made; the record of those runs is not in this folder")
     else:
         lines.append("not verified: nothing was executed")
     return "\n".join(lines)

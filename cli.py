@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import __version__
-from .errors import MldebugError
+from .errors import MldebugError, UsageError
 
 if TYPE_CHECKING:
     from .factory import Tally, Variant
@@ -155,6 +155,92 @@ def explain(task: Path, as_json: bool) -> None:
 
     records = read_task(task)
     click.echo(json.dumps(records, indent=2, sort_keys=True) if as_json else explanation(records))
+
+
+@cli.command()
+@click.argument("task", type=click.Path(path_type=Path))
+@click.option(
+    "--submission",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The fixed job: a file (the entry point) or a folder.",
+)
+@click.option("--bugs", required=True, help="The classes it claims to have fixed, e.g. shape,device.")
+@click.option("--diagnosis", default="", help="What was wrong, in words.")
+@click.option("--step", type=click.IntRange(1), help="Which step of an episode this is.")
+@click.option(
+    "--strict-seed-scoring", is_flag=True, help="Pay a silent bug that was left alone 0.60 instead of 0.20."
+)
+@click.option("--require", help="Guarantees of the sandbox without which nothing runs, e.g. strict.")
+@click.option("--json", "as_json", is_flag=True, help="For programs. Names the true classes.")
+def grade(
+    task: Path,
+    submission: Path,
+    bugs: str,
+    diagnosis: str,
+    step: int | None,
+    strict_seed_scoring: bool,
+    require: str | None,
+    as_json: bool,
+) -> int:
+    """Judge a submission by what the fixed job does. Exit code 0: solved; 1: not solved."""
+    from .grader.runner import Pool
+    from .grading import grade as judge
+    from .mutators.base import canonical_bugs
+
+    canonical_bugs(bugs)  # a claim of a person: a misspelt class is a usage error here
+    if not submission.exists():
+        raise UsageError(f"--submission {submission}: there is no such file or folder")
+    with Pool(1, require=require) as pool:
+        verdict = judge(
+            task,
+            submission,
+            bugs,
+            diagnosis,
+            step=step,
+            strict_seed_scoring=strict_seed_scoring,
+            pool=pool,
+        )
+    if as_json:
+        click.echo(json.dumps(verdict.record(), indent=2, sort_keys=True))
+    else:
+        rows: list[list[object]] = [
+            ["score", f"{verdict.score:.3f}"],
+            ["rung", f"{verdict.rung:.2f}{' (solved)' if verdict.solved else ''}"],
+            ["claim", verdict.claim],
+            ["feedback", verdict.feedback],
+            ["rests on", verdict.trust],
+        ]
+        rows += [["against it", str(problem)] for problem in verdict.problems]
+        if verdict.judgement:
+            rows.append(["diagnosis", f"+{verdict.bonus:.3f} ({verdict.judgement.reason})"])
+        rows.append(["cost", f"{verdict.runs} runs, {verdict.seconds:.1f} s"])
+        click.echo(table(rows, []))
+    return 0 if verdict.solved else 1
+
+
+@cli.command()
+@click.argument("rows", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), default="mldebug-out", show_default=True)
+def materialize(rows: Path, out: Path) -> None:
+    """Make task folders again from the rows of a JSONL file."""
+    import hashlib
+
+    from .task_folder import OutputFolder, read_rows, row_files
+
+    if not rows.is_file():
+        raise UsageError(f"{rows}: there is no such file; name one that `mldebug gen --jsonl` printed")
+    folder = OutputFolder(out, {"rows": hashlib.sha256(rows.read_bytes()).hexdigest()})
+    written = 0
+    try:
+        for row in read_rows(rows):
+            place, new = folder.place(*row_files(row))
+            written += new
+            click.echo(str(place))
+    finally:
+        folder.close()
+    if not written:
+        click.echo("unchanged: the same tasks were there already", err=True)
 
 
 def run(arguments: list[str] | None, command: click.Command, name: str) -> int:

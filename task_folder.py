@@ -9,15 +9,19 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from .clean_scripts.data import data_files
 from .clean_scripts.library import load_job
 from .errors import UsageError
-from .factory import Proof, Variant
+from .factory import Proof, Variant, describe_data, opaque_id
+from .grader.evidence import job_data
 from .grader.oracles.base import Finding
+from .grader.runner.folder import checked_path
+from .mutators.workspace import Workspace
 from .seeds import ENGINE_VERSION
 
 BUDGET = 5
@@ -152,12 +156,82 @@ def json_row(variant: Variant) -> dict[str, Any]:
     }
 
 
+def row_files(row: Mapping[str, Any]) -> tuple[str, dict[str, bytes]]:
+    """The id of a row's task, and its folder: path → content, byte for byte what `mldebug gen` writes but for
+    the record of the runs (`validation.json`), which is no part of a row.
+
+    Raises:
+        UsageError: the row is not whole, was changed, or its data would come out otherwise with this version.
+    """
+    try:
+        files, reference, truth = dict(row["files"]), dict(row["reference"]), dict(row["truth"])
+        spec, data = load_job(str(row["script"])), dict(row["data"])
+        if set(files) != set(reference) or truth["id"] != row["id"] or truth["data"] != data:
+            raise ValueError("its parts do not fit together")
+        for name in files:
+            checked_path(name)
+        made = describe_data(spec.name, int(data["seed"]))
+        workspace = Workspace.of(files, str(row["entrypoint"]))
+        if made["sha256"] != data["sha256"]:
+            raise UsageError(
+                f"row {row['id']!r}: its data comes out otherwise with this version ({truth['versions']})"
+            )
+        if opaque_id(workspace, str(data["sha256"])) != row["id"]:
+            raise ValueError("its sources are not those that its id was made from")
+        record = {
+            "schema": SCHEMA,
+            "id": row["id"],
+            "alert": row["alert"],
+            "entrypoint": row["entrypoint"],
+            "budget": BUDGET,
+        }
+        found = {
+            "task.json": canonical_json(record).encode(),
+            "solution/truth.json": canonical_json(truth).encode(),
+            "solution/fix.patch": _patch(files, reference).encode(),
+        }
+        found |= {f"workspace/{name}": text.encode() for name, text in files.items()}
+        found |= {f"workspace/{n}": c for n, c in data_files(job_data(spec, int(data["seed"]))).items()}
+        found |= {f"solution/reference/{name}": text.encode() for name, text in reference.items()}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError(f"not a row that `mldebug gen --jsonl` printed ({error})") from None
+    return str(row["id"]), found
+
+
+def read_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a JSONL file, one at a time.
+
+    Raises:
+        UsageError: the file cannot be read, or a line is no JSON object; it names the line.
+    """
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                if not line.strip():
+                    continue
+                try:
+                    row = json.loads(line, parse_constant=_no_constant)
+                except (ValueError, RecursionError) as error:
+                    raise UsageError(f"{path}, line {number}: not valid JSON ({error})") from None
+                if not isinstance(row, dict):
+                    raise UsageError(f"{path}, line {number}: must hold a JSON object")
+                yield row
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"{path}: cannot be read ({error}); name a file that `mldebug gen --jsonl` printed"
+        ) from None
+
+
 def fix_patch(variant: Variant) -> str:
     """A unified diff that turns the broken sources into the reference."""
+    return _patch(variant.files, variant.reference)
+
+
+def _patch(files: Mapping[str, str], reference: Mapping[str, str]) -> str:
     pieces: list[str] = []
-    for name in sorted(variant.files):
-        before = variant.files[name].splitlines(keepends=True)
-        after = variant.reference[name].splitlines(keepends=True)
+    for name in sorted(files):
+        before = files[name].splitlines(keepends=True)
+        after = reference[name].splitlines(keepends=True)
         pieces += difflib.unified_diff(before, after, f"a/{name}", f"b/{name}")
     return "".join(pieces)
 
@@ -272,13 +346,21 @@ class OutputFolder:
         Raises:
             UsageError: the folder is there with other content.
         """
-        target = self.path / variant.id
         files = folder_files(variant)
+        # A proof that was made again may round its alert otherwise; one that was recalled may not.
+        measured = {"validation.json"} if variant.proved_before else {"validation.json", "task.json"}
+        if variant.proved_before and (self.path / variant.id).exists():
+            files["validation.json"] = b""
+        return self.place(variant.id, files, measured)
+
+    def place(self, id: str, files: Mapping[str, bytes], measured: Collection[str] = ()) -> tuple[Path, bool]:
+        """The same for a task that is there as files; `measured` ones must only be there.
+
+        Raises:
+            UsageError: the folder is there with other content.
+        """
+        target = self.path / id
         if target.exists():
-            # A proof that was made again may round its alert otherwise; one that was recalled may not.
-            measured = {"validation.json"} if variant.proved_before else {"validation.json", "task.json"}
-            if variant.proved_before:
-                files["validation.json"] = b""
             if differing := self._differing(target, files, measured):
                 raise UsageError(
                     f"{target}: is there already, but {differing} differs from what this request gives; "

@@ -1,4 +1,8 @@
-"""Run 2's data: the hidden data, altered only where a correct job cannot look."""
+"""The hidden data, altered only where a correct job cannot look.
+
+`alter` makes run 2: far-out rows, that no statistic over them can miss. A job could notice them and behave;
+`swap` therefore alters the same rows in a way that looks like nothing: other rows of the same kind.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +31,7 @@ def alter(
     seed: int,
     labels: bool = True,
 ) -> JobData:
-    """The data with its declared held-out rows altered, and half of its scoring rows permuted.
+    """The data with its declared held-out rows altered; of its scoring rows half permuted, a quarter far-out.
 
     Args:
         held_out: ids of the rows that the job declared held out in run 1, shape (n,).
@@ -53,11 +57,79 @@ def alter(
     source = _trade_places(places[moved], None if labels else train[spec.label_field.name])
     for name, array in train.items():
         train[name][places[moved]] = array[source]
-    return JobData(train, _permute_half(data.score, score_order(data, seed)), data.score_labels)
+    score = _permute_half(data.score, score_order(data, seed))
+    last = np.arange(kept_scores(len(data.score_labels)), len(data.score_labels))
+    for field in spec.fields:
+        if field.kind == "continuous" and field.name in score:
+            score[field.name][last] = _far_values(score[field.name], field, len(last), rng)
+    return JobData(train, score, data.score_labels)
+
+
+EXTREMES_OF_A_COLUMN = 2
+"""Rows taken from each end of a column when rows are swapped: what looks at the smallest and largest values
+must meet new ones, and of 2,000 rows and more the outermost lie beyond those of a training set."""
+
+
+def swap(spec: JobSpec, data: JobData, held_out: Array, *, seed: int, labels: bool = True) -> JobData:
+    """The data with its declared held-out rows replaced by scoring rows, labels and all: rows like any other,
+    preferably such with extreme values. Scoring rows stay as they are.
+
+    labels: False for a job whose split reads labels: each row is then replaced by one of the same label.
+    """
+    rng = np.random.Generator(np.random.PCG64(int.from_bytes(digest("swap", seed)[:16], "big")))
+    position = {int(row): index for index, row in enumerate(data.train[spec.id_field])}
+    places = rng.permutation(np.array([position[int(row)] for row in held_out], dtype=np.int64))
+    ranked = _extremes_first(spec, data, rng)
+    name = spec.label_field.name
+    train = {field: array.copy() for field, array in data.train.items()}
+    if labels or spec.label_field.kind != "label_class":
+        pairs = [(places, ranked[: len(places)])]
+    else:
+        pairs = []
+        for label in np.unique(train[name][places]):
+            here = places[train[name][places] == label]
+            fitting = ranked[data.score_labels[ranked] == label][: len(here)]
+            pairs.append((here[: len(fitting)], fitting))
+    for here, source in pairs:
+        here = here[: len(source)]
+        for field in spec.fields:
+            if field.kind == "continuous":
+                train[field.name][here] = data.score[field.name][source]
+        if labels:
+            train[name][here] = data.score_labels[source].astype(train[name].dtype)
+    return JobData(train, dict(data.score), data.score_labels)
+
+
+def _extremes_first(spec: JobSpec, data: JobData, rng: np.random.Generator) -> Array:
+    """All scoring rows, those with extreme values first, each once."""
+    chosen: list[int] = []
+    for field in spec.fields:
+        if field.kind != "continuous":
+            continue
+        flat = data.score[field.name].reshape(len(data.score_labels), -1)
+        order = np.argsort(flat, axis=0, kind="stable")
+        ends = np.concatenate([order[:EXTREMES_OF_A_COLUMN], order[-EXTREMES_OF_A_COLUMN:]], axis=0)
+        chosen += [int(row) for row in ends[:, rng.permutation(flat.shape[1])].T.ravel()]
+    rest = rng.permutation(len(data.score_labels))
+    return np.array(list(dict.fromkeys([*chosen, *(int(row) for row in rest)])), dtype=np.int64)
+
+
+def shuffle_labels(spec: JobSpec, data: JobData, *, seed: int) -> JobData:
+    """The data with all labels of the training data permuted: nothing is left to be learned."""
+    rng = np.random.Generator(np.random.PCG64(int.from_bytes(digest("shuffle", seed)[:16], "big")))
+    train = dict(data.train)
+    name = spec.label_field.name
+    train[name] = train[name][rng.permutation(len(train[name]))]
+    return JobData(train, dict(data.score), data.score_labels)
+
+
+def kept_scores(rows: int) -> int:
+    """How many scoring rows, from the first on, run 2 leaves as they are or merely permutes."""
+    return rows - rows // 4
 
 
 def score_order(data: JobData, seed: int) -> Array:
-    """Which original scoring row stands at each place of run 2: the first half permuted, the rest alone."""
+    """Which scoring row stands at each place of run 2: the first half permuted, the rest in place."""
     rows = len(data.score_labels)
     rng = np.random.Generator(np.random.PCG64(int.from_bytes(digest("score order", seed)[:16], "big")))
     order: Array = np.concatenate([rng.permutation(rows // 2), np.arange(rows // 2, rows)])

@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import io
-import json
-import zipfile
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from ..clean_scripts.data import data_files
-from ..clean_scripts.spec import Array, JobData, JobSpec
+from ..clean_scripts.spec import JobData, JobSpec
 from ..mutators.workspace import Workspace
 from .alter import alter, score_order
-from .runner.request import METRICS, PREDICTIONS, Device, Limits, RunRequest, RunResult
-
-LARGEST_ARRAY_BYTES = 32 << 20
-"""An artifact's array may hold this much: eight times the largest job of the library."""
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """`predictions.npz`, checked. rows (n,) int64; output (n, *shape); score (m, *shape); float64."""
-
-    rows: Array
-    output: Array
-    score: Array
+from .predictions import Outputs, Problem, other_problems, read_final, read_outputs
+from .runner.request import METRICS, PREDICTIONS, Device, Limits, Probe, RunRequest, RunResult
 
 
 @dataclass(frozen=True)
@@ -36,7 +23,7 @@ class Observed:
     """One run and what was read from it.
 
     outputs: None where `predictions.npz` is missing or unusable.
-    problems: why artifacts are unusable or break the contract, as sentences; empty when all is well.
+    problems: why artifacts are unusable or break the contract; empty when all is well.
     metric: the job's metric on the scoring rows, computed here from labels the run never held.
     final: the numbers under `final` in `metrics.json`; for people, they prove nothing.
     """
@@ -44,7 +31,7 @@ class Observed:
     result: RunResult
     data: JobData
     outputs: Outputs | None
-    problems: tuple[str, ...]
+    problems: tuple[Problem, ...]
     metric: float | None
     final: Mapping[str, float]
 
@@ -98,20 +85,34 @@ class Observer:
         self.limits = limits or Limits()
         self.runs = 0
 
-    def observe(self, workspace: Workspace, data: JobData) -> Observed:
+    @property
+    def real_accelerator(self) -> bool:
+        """Whether jobs run on a GPU that is there."""
+        return self.device == "cuda" and os.environ.get("MLDEBUG_DEVICE") == "cuda"
+
+    def observe(self, workspace: Workspace, data: JobData, probe: Probe = "") -> Observed:
         """One run of a workspace on given data."""
-        files = {name: text.encode() for name, text in workspace}
-        files.update(data_files(data))
+        given = data_files(data)
+        request = RunRequest(
+            {name: text.encode() for name, text in workspace} | given,
+            workspace.entrypoint,
+            device=self.device,
+            collect=(METRICS, PREDICTIONS, *sorted(given)),
+            limits=self.limits,
+            probe=probe,
+        )
         self.runs += 1
-        result = self._run(RunRequest(files, workspace.entrypoint, device=self.device, limits=self.limits))
+        result = self._run(request)
         outputs: Outputs | None = None
-        problems: list[str] = []
+        problems: tuple[Problem, ...] = ()
         if result.outcome == "ok":
             outputs, problems = read_outputs(result, self.spec, data)
+            problems += other_problems(result, given)
         metric = None
         if outputs is not None and np.isfinite(outputs.score).all():
             metric = self.spec.metric.compute(outputs.score, data.score_labels)
-        return Observed(result, data, outputs, tuple(problems), metric, read_final(result))
+        final = read_final(result)
+        return Observed(replace(result, artifacts={}), data, outputs, problems, metric, final)
 
     def gather(self, workspace: Workspace, visible_seed: int, hidden_seed: int) -> Evidence:
         """Runs 0, 1 and 2. Stops after run 1 where there is nothing to alter."""
@@ -119,11 +120,16 @@ class Observer:
         hidden = self.observe(workspace, job_data(self.spec, hidden_seed))
         if hidden.outputs is None:
             return Evidence(visible, hidden)
-        altered = self._altered(workspace, hidden, hidden_seed, labels=True)
-        if altered.outputs is None or _same_ids(hidden.outputs, altered.outputs):
-            return Evidence(visible, hidden, altered)
-        altered = self._altered(workspace, hidden, hidden_seed, labels=False)
-        return Evidence(visible, hidden, altered, altered_labels=False)
+        altered, labels = self.observe_altered(workspace, hidden, hidden_seed)
+        return Evidence(visible, hidden, altered, labels)
+
+    def observe_altered(self, workspace: Workspace, hidden: Observed, seed: int) -> tuple[Observed, bool]:
+        """Run 2, and whether its labels could be altered too."""
+        assert hidden.outputs is not None
+        altered = self._altered(workspace, hidden, seed, labels=True)
+        if altered.outputs is None or same_ids(hidden.outputs, altered.outputs):
+            return altered, True
+        return self._altered(workspace, hidden, seed, labels=False), False
 
     def _altered(self, workspace: Workspace, hidden: Observed, seed: int, *, labels: bool) -> Observed:
         assert hidden.outputs is not None
@@ -138,69 +144,5 @@ class Observer:
         return Observed(seen.result, data, outputs, seen.problems, None, seen.final)
 
 
-def _same_ids(one: Outputs, other: Outputs) -> bool:
+def same_ids(one: Outputs, other: Outputs) -> bool:
     return np.array_equal(np.sort(one.rows), np.sort(other.rows))
-
-
-def read_outputs(result: RunResult, spec: JobSpec, data: JobData) -> tuple[Outputs | None, list[str]]:
-    """The predictions of a run and what is wrong with them.
-
-    Usable but wrong (a trailing axis of one too many, a non-finite number) is returned together with the
-    sentence that says so; unusable is None.
-    """
-    if PREDICTIONS in result.problems or PREDICTIONS not in result.artifacts:
-        return None, [f"{PREDICTIONS}: {result.problems.get(PREDICTIONS, 'missing')}"]
-    arrays, problem = _read_npz(result.artifacts[PREDICTIONS], ("row", "output", "score"))
-    if problem:
-        return None, [f"{PREDICTIONS}: {problem}"]
-    rows, problems = arrays["row"], []
-    if rows.ndim != 1 or rows.dtype.kind not in "iu":
-        return None, [f"{PREDICTIONS}: `row` must hold one integer id per held-out row"]
-    known = data.train[spec.id_field]
-    if len(np.unique(rows)) != len(rows) or not np.isin(rows, known).all():
-        return None, [f"{PREDICTIONS}: `row` holds ids twice or ids that are not in the data"]
-    if len(rows) < spec.least_held_out * len(known):
-        problems.append(f"only {len(rows)} of {len(known)} rows were held out")
-    shaped: dict[str, Array] = {}
-    for name, count in (("output", len(rows)), ("score", len(data.score_labels))):
-        array, want = arrays[name], (count, *spec.output_shape)
-        if array.dtype.kind not in "fiu":
-            return None, [f"{PREDICTIONS}: `{name}` must be numbers, not {array.dtype}"]
-        if array.shape != want:
-            problems.append(f"`{name}` has shape {array.shape}, expected {want}")
-            if array.size != np.prod(want, dtype=int):
-                return None, [f"{PREDICTIONS}: {problems[-1]}"]
-        shaped[name] = array.astype(np.float64).reshape(want)
-        if not np.isfinite(shaped[name]).all():
-            problems.append(f"`{name}` holds numbers that are not finite")
-    return Outputs(rows.astype(np.int64), shaped["output"], shaped["score"]), problems
-
-
-def _read_npz(content: bytes, names: tuple[str, ...]) -> tuple[dict[str, Array], str | None]:
-    """Arrays of an `.npz` without pickle, with every size checked before it is read."""
-    arrays: dict[str, Array] = {}
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            for name in names:
-                try:
-                    entry = archive.getinfo(f"{name}.npy")
-                except KeyError:
-                    return {}, f"holds no array `{name}`"
-                if entry.file_size > LARGEST_ARRAY_BYTES:
-                    return {}, f"`{name}` is larger than {LARGEST_ARRAY_BYTES} bytes"
-                with archive.open(entry) as stream:
-                    raw = stream.read(LARGEST_ARRAY_BYTES + 1)
-                arrays[name] = np.lib.format.read_array(io.BytesIO(raw), allow_pickle=False)
-    except Exception as error:  # hostile bytes: whatever a parser makes of them is a verdict, not a crash
-        return {}, f"not a readable .npz ({type(error).__name__})"
-    return arrays, None
-
-
-def read_final(result: RunResult) -> dict[str, float]:
-    """The numbers that `metrics.json` reports at the end; empty where there are none."""
-    try:
-        content = json.loads(result.artifacts.get(METRICS, b"{}"))
-        final = content["final"]
-        return {str(name): float(value) for name, value in final.items() if isinstance(value, int | float)}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
-        return {}

@@ -164,4 +164,4 @@ def _ending(run: Observed) -> str:
     if not run.finished:
         text = str((run.exception or {}).get("message", "")).split("\n")[0]
         return f"it did not finish ({run.result.outcome}{': ' + text if text else ''})"
-    return "; ".join(run.problems) or "run 2 could not be made"
+    return "; ".join(map(str, run.problems)) or "run 2 could not be made"

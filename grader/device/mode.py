@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from .patching import Patches
 from .rules import Plan, plan_for
+from .state import local
 from .tags import is_accelerated
 
 SHIFT = 2.0**-7
@@ -38,6 +39,8 @@ def _plan(func: Any) -> Plan:
 
     def shifted(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         out = plan(func, args, kwargs)
+        if local.in_backward:  # backward passes run without the mode where they can: never shifted, then
+            return out
         return out.mul_(1 + SHIFT) if is_accelerated(out) and out.is_floating_point() else out
 
     return shifted

@@ -12,7 +12,10 @@ from typing import Any
 import numpy as np
 
 from ...clean_scripts.spec import Array, JobSpec
-from ..evidence import Evidence, Observed, Outputs
+from ..alter import kept_scores
+from ..evidence import Evidence, Observed
+from ..examination import Examination
+from ..predictions import Outputs
 
 ROUNDING = 1e-5
 """A correct job's prediction moves by at most this, as a share of its outputs' scale, when its row stands in
@@ -47,19 +50,62 @@ class Case:
     reference: Evidence
 
 
+@dataclass(frozen=True)
+class Repair:
+    """What a claim to have repaired a bug is judged by: runs of the submission and of the reference."""
+
+    spec: JobSpec
+    submission: Examination
+    reference: Examination
+
+    @property
+    def case(self) -> Case:
+        return Case(self.spec, self.submission.evidence(), self.reference.evidence())
+
+
 Oracle = Callable[[Case], Finding]
+StillThere = Callable[[Repair], str | None]
+"""Why a bug is still there, as a sentence for the record (agents never see it); None if it is gone."""
+
+
+def _defined(name: str) -> dict[str, Any]:
+    """Bug class → what its module in this folder defines under a name."""
+    package = __package__ or ""
+    modules = sorted(info.name for info in iter_modules(import_module(package).__path__))
+    found = {one: getattr(import_module(f"{package}.{one}"), name, None) for one in modules}
+    return {one: value for one, value in found.items() if value is not None}
 
 
 @cache
 def oracles() -> dict[str, Oracle]:
     """Bug class → its oracle: every module of this folder that defines `judge`, by the module's name."""
-    package = __package__ or ""
-    found = {}
-    for module in sorted(info.name for info in iter_modules(import_module(package).__path__)):
-        judge = getattr(import_module(f"{package}.{module}"), "judge", None)
-        if judge is not None:
-            found[module] = judge
-    return found
+    return _defined("judge")
+
+
+@cache
+def still_there() -> dict[str, StillThere]:
+    """Bug class → what decides that a submission has not repaired it.
+
+    A class whose module defines no `still_there` of its own is repaired when its oracle neither fires nor is
+    in doubt.
+    """
+    own = _defined("still_there")
+    return {bug: own.get(bug, _by_oracle(judge)) for bug, judge in oracles().items()}
+
+
+def _by_oracle(judge: Oracle) -> StillThere:
+    def still_there(repair: Repair) -> str | None:
+        finding = judge(repair.case)
+        return finding.reason if finding.present or finding.unclear else None
+
+    return still_there
+
+
+def swallowed(repair: Repair) -> str | None:
+    """Whether a forward or backward raised, was caught, and training went on without it."""
+    ours = repair.submission.hidden.trace.get("swallowed", 0)
+    theirs = repair.reference.hidden.trace.get("swallowed", 0)
+    return f"{ours} forwards or backwards raised and were swallowed" if ours > theirs else None
 
 
 def scale(outputs: Outputs) -> float:
@@ -77,9 +123,10 @@ def rows_moved(case: Case) -> float | None:
     if hidden is None or altered is None or hidden.outputs is None or altered.outputs is None:
         return None
     kept = _set_a(case.spec, hidden, altered)
+    scores = kept_scores(len(hidden.outputs.score))
     gap = max(
-        _distance(hidden.outputs.score, altered.outputs.score),
-        _distance(_by_id(hidden.outputs, kept), _by_id(altered.outputs, kept)),
+        distance(hidden.outputs.score[:scores], altered.outputs.score[:scores]),
+        distance(_by_id(hidden.outputs, kept), _by_id(altered.outputs, kept)),
     )
     return gap / scale(hidden.outputs)
 
@@ -105,7 +152,8 @@ def _by_id(outputs: Outputs, ids: Array) -> Array:
     return outputs.output[_places(outputs.rows, ids)]
 
 
-def _distance(one: Array, other: Array) -> float:
+def distance(one: Array, other: Array) -> float:
+    """The largest difference of two arrays; 0 where both are NaN, infinite where one is."""
     if one.size == 0:
         return 0.0
     both_nan = np.isnan(one) & np.isnan(other)

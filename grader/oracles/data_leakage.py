@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
+from ...clean_scripts.spec import Array
+from ..alter import kept_scores
 from ..evidence import Observed
-from .base import Case, Finding, rows_moved
+from .base import ROUNDING, Case, Finding, Repair, distance, rows_moved, scale
 
 NAME = "data_leakage"
 
@@ -31,6 +35,72 @@ def judge(case: Case) -> Finding:
     moved = rows_moved(case) or 0.0
     reason = f"altering held-out rows alone changes which model is kept (predictions move by {moved:.3g})"
     return Finding(NAME, moved >= FLOOR, reason, moved, FLOOR, unclear=moved < FLOOR, facts=facts)
+
+
+def still_there(repair: Repair) -> str | None:
+    """Exact: no bit of training may change with the held-out rows, be they far-out or like any other."""
+    exam = repair.submission
+    for name, altered in (("altering", exam.altered), ("swapping", exam.swapped)):
+        if altered is None:
+            return "runs 1 and 2 could not be compared"
+        if altered.finished and (found := _differs(exam.hidden, altered)):
+            return f"{name} held-out rows alone changes {found}"
+    if exam.swapped is not None and not exam.swapped.finished:
+        return "it does not finish when held-out rows are others"
+    if not exam.altered_labels:
+        return _knows_labels(repair)
+    return None
+
+
+def _differs(hidden: Observed, altered: Observed) -> str | None:
+    if hidden.trace.get("losses_digest") != altered.trace.get("losses_digest"):
+        return f"the training losses by {loss_change(hidden, altered):.3g}"
+    if _parameters(hidden) != _parameters(altered):
+        return "the trained parameters"
+    if hidden.outputs is None or altered.outputs is None:
+        return "whether there are predictions"
+    kept = kept_scores(len(hidden.outputs.score))
+    gap = distance(hidden.outputs.score[:kept], altered.outputs.score[:kept])
+    return "the scores" if gap > ROUNDING * scale(hidden.outputs) else None
+
+
+CHANCE_ERRORS = 5.0
+"""Standard errors by which held-out predictions may agree with shuffled labels; chance stays below 4 once in
+30,000 times, a job that has seen the labels agrees by tens."""
+
+
+def _knows_labels(repair: Repair) -> str | None:
+    """Where the split reads labels they cannot be altered in held-out rows alone. With all labels shuffled
+    nothing is left to be learned, and held-out predictions that still agree with them have seen them."""
+    run = repair.submission.shuffled
+    outputs = run.outputs
+    if outputs is None:
+        return None
+    spec = repair.spec
+    order = np.argsort(run.data.train[spec.id_field])
+    labels = run.data.train[spec.label_field.name][
+        order[np.searchsorted(run.data.train[spec.id_field][order], outputs.rows)]
+    ]
+    errors = agreement(outputs.output, labels, spec.label_field.kind == "label_class")
+    return (
+        f"held-out predictions know shuffled labels ({errors:.1f} errors)" if errors > CHANCE_ERRORS else None
+    )
+
+
+def agreement(output: Array, labels: Array, classes: bool) -> float:
+    """How far predictions agree with labels beyond chance, in standard errors."""
+    if len(labels) < 2 or not np.isfinite(output).all():
+        return 0.0
+    if classes:
+        guess = output.argmax(axis=-1)
+        shares = [np.mean(guess == value) * np.mean(labels == value) for value in np.unique(labels)]
+        chance = float(np.sum(shares))
+        error = math.sqrt(max(chance * (1 - chance), 1e-12) / len(labels))
+        return float((np.mean(guess == labels) - chance) / error)
+    flat = output.reshape(len(labels), -1).mean(axis=1)
+    if flat.std() == 0 or labels.std() == 0:
+        return 0.0
+    return float(np.corrcoef(flat, labels.astype(np.float64))[0, 1] * math.sqrt(len(labels)))
 
 
 def _parameters(run: Observed) -> object:

@@ -5,7 +5,7 @@ Two keys, because each alone can be satisfied by a job that is still wrong, or b
 
 from __future__ import annotations
 
-from .base import ROUNDING, Case, Finding, rows_moved
+from .base import ROUNDING, Case, Finding, Repair, rows_moved
 
 NAME = "missing_eval_mode"
 
@@ -46,3 +46,25 @@ def judge(case: Case) -> Finding:
         unclear=moved > ROUNDING,
         facts=facts,
     )
+
+
+NOISY_SHARE = 0.01
+"""Rows in noisy evaluations, as a share of the rows held out and scored, from which on noise is to be called
+one. A dry run of a fresh network to learn its sizes takes a row or two; an evaluation takes all."""
+
+
+def still_there(repair: Repair) -> str | None:
+    """Two keys that must agree: noise kept constant for each row satisfies every relation, and noise written
+    by hand is seen by no hook."""
+    submission = repair.submission
+    outputs = submission.hidden.outputs
+    asked = 0 if outputs is None else len(outputs.rows) + len(outputs.score)
+    for run in (submission.hidden, submission.altered):
+        found = {} if run is None else run.trace.get("eval_forwards", {})
+        rows = found.get("noisy_rows_not_trained_on", 0)
+        if rows > NOISY_SHARE * asked:
+            return f"{rows} rows were evaluated with {', '.join(found['noisy_layers'])} in training mode"
+    moved = rows_moved(repair.case)
+    if moved is None:
+        return "its effect could not be compared"
+    return f"predictions moved by {moved:.3g} output scales" if moved > ROUNDING else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .base import Case, Finding
+from .base import Case, Finding, Repair, swallowed
 from .crashes import crashes
 from .training_collapse import below_band
 
@@ -30,3 +30,10 @@ def judge(case: Case) -> Finding:
             )
         return Finding(NAME, False, "an elementwise loss broadcasts, harmlessly", unclear=True, facts=facts)
     return Finding(NAME, False, "no exception about shapes, equal shapes at every elementwise loss")
+
+
+def still_there(repair: Repair) -> str | None:
+    finding = judge(repair.case)
+    if finding.present or finding.unclear:
+        return finding.reason
+    return swallowed(repair)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from .base import ROUNDING, Case, Finding, rows_moved
+from .base import ROUNDING, Case, Finding, Repair, rows_moved
 
 NAME = "training_collapse"
 
@@ -40,6 +40,16 @@ def judge(case: Case) -> Finding:
         return Finding(NAME, False, f"the metric misses its band, but {other}", short, margin, facts=facts)
     amount = "scores are not finite" if math.isinf(short) else f"the metric misses its band by {short:.3g}"
     return Finding(NAME, True, f"training ends and {amount}", short, margin, facts=facts)
+
+
+def still_there(repair: Repair) -> str | None:
+    """The metric decides, on both data seeds: what does not reach the band has not been shown to train."""
+    floor = repair.spec.band.floor
+    for run in (repair.submission.hidden, repair.submission.visible):
+        if run.metric is None or run.metric < floor:
+            shown = "is not finite" if run.metric is None else f"is {run.metric:.3f}, below {floor:g}"
+            return f"{repair.spec.metric.name} {shown}"
+    return None
 
 
 def _other_reason(case: Case) -> str | None:

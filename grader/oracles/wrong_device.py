@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .base import Case, Finding
+from .base import Case, Finding, Repair, swallowed
 from .crashes import crashes
 
 NAME = "wrong_device"
@@ -21,3 +21,35 @@ def judge(case: Case) -> Finding:
                     NAME, True, f"{count} {what} ran on the CPU, none of the reference's did", count, 1.0
                 )
     return Finding(NAME, False, "no exception about devices; work stayed where the reference's does")
+
+
+def still_there(repair: Repair) -> str | None:
+    """Two keys: the trace says where work was done, and results that change when the accelerator's products
+    are shifted say that it really was."""
+    finding = judge(repair.case)
+    if finding.present:
+        return finding.reason
+    ours, theirs = (exam.hidden.trace.get("devices", {}) for exam in (repair.submission, repair.reference))
+    if theirs.get("train_cuda", 0) and not theirs.get("train_cpu", 0) and ours.get("train_cpu", 0):
+        return f"{ours['train_cpu']} training forwards ran on the CPU, none of the reference's did"
+    return swallowed(repair) or (not_shifted(repair) if theirs.get("train_cuda", 0) else None)
+
+
+def not_shifted(repair: Repair) -> str | None:
+    """Whether training or predictions stay as they were on an accelerator whose products are shifted.
+
+    A submission that computed exactly what the reference did must do so there too.
+    """
+    if repair.submission.observer.real_accelerator:
+        return None
+    plain, shifted = repair.submission.hidden, repair.submission.shifted
+    if plain.outputs is None or shifted.outputs is None:
+        return None
+    if plain.outputs.same_as(shifted.outputs):
+        return "its results do not depend on the accelerator"
+    if plain.trace.get("losses_digest") == shifted.trace.get("losses_digest"):
+        return "its training does not depend on the accelerator"
+    theirs = repair.reference
+    if plain.outputs.same_as(theirs.hidden.outputs) and not shifted.outputs.same_as(theirs.shifted.outputs):
+        return "a part of the work that the reference does on the accelerator is done elsewhere"
+    return None

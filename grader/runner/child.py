@@ -6,13 +6,13 @@ import atexit
 import builtins
 import contextlib
 import ctypes
+import fcntl
 import gc
 import importlib.machinery
 import io
 import json
 import os
 import random
-import resource
 import signal
 import sys
 import tempfile
@@ -23,12 +23,14 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from . import tracebacks
-from .jail import Jail
+from .jail import Room
 from .processes import PR_SET_PDEATHSIG, names_in, prctl
 from .protocol import FAILED, LONGEST_FAILURE
 from .request import Limits
 
 READY = "ready"
+SPOILING = ("no_gradient", "no_backward")
+"""Probes that are the recorder's to carry out."""
 SEED = 0
 """Of every generator a script might use without seeding it: the same request has to give the same bytes."""
 AT_STARTUP = frozenset(
@@ -39,7 +41,7 @@ AT_STARTUP = frozenset(
 NICENESS = 0
 """Of a run; set by the zygote."""
 
-_ZYGOTE = os.getpid()
+_DESCRIPTORS = os.sysconf("SC_OPEN_MAX")
 _write, _pwrite, _ftruncate, _dumps = os.write, os.pwrite, os.ftruncate, json.dumps
 """As they were before a script could replace them."""
 
@@ -63,15 +65,15 @@ def preload() -> None:
     from ..trace import Recorder  # noqa: F401
 
 
-def main(order: dict[str, Any], limits: Limits, jail: Jail, given: Descriptors) -> NoReturn:
+def main(order: dict[str, Any], limits: Limits, room: Room, given: Descriptors) -> NoReturn:
     """Run an order in this freshly forked process, and end it."""
     try:
-        folder = Path(order["folder"])
-        _separate(given)
-        _settle(folder, order)
-        jail.enter_child(limits)
+        _separate(given, room.parent)
+        room.enter(limits)
+        given = _hold_only(given)
+        _settle(room.folder, order)
         recorder = _prepare_torch(order)
-        code_path = _become(folder / "workspace", order)
+        code_path = _become(room.folder / "workspace", order)
         if recorder is not None:
             recorder.start()
         os.write(given.ready, READY.encode())
@@ -107,22 +109,26 @@ def _report(record_fd: int, error: BaseException) -> None:
         _write(2, b"the run's own end " + report + b"\n")
 
 
-def _separate(given: Descriptors) -> None:
-    """Own session; dies with the zygote; holds nothing that it was not given."""
+def _separate(given: Descriptors, parent: int) -> None:
+    """Own session; dies with the zygote."""
     os.setsid()
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != _ZYGOTE:
+    if os.getppid() != parent:
         os._exit(1)
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
     os.dup2(given.output, 1)
     os.dup2(given.errors, 2)
-    end, _ceiling = resource.getrlimit(resource.RLIMIT_NOFILE)
-    first = 3
-    for kept in sorted((given.ready, given.record)):
-        os.closerange(first, kept)
-        first = kept + 1
-    os.closerange(first, max(first, end))
+
+
+def _hold_only(given: Descriptors) -> Descriptors:
+    """Keep stdin, stdout and stderr, the record as 3 and the pipe as 4: a script gets the same numbers for
+    what it opens wherever it runs."""
+    high = [fcntl.fcntl(one, fcntl.F_DUPFD_CLOEXEC, 5) for one in (given.record, given.ready)]
+    for number, one in enumerate(high, 3):
+        os.dup2(one, number, inheritable=False)
+    os.closerange(5, _DESCRIPTORS)
+    return Descriptors(1, 2, ready=4, record=3)
 
 
 def _settle(folder: Path, order: dict[str, Any]) -> None:
@@ -143,6 +149,7 @@ def _prepare_torch(order: dict[str, Any]) -> Any:
     import numpy
     import torch
 
+    _settle_entropy()
     random.seed(SEED)
     numpy.random.seed(SEED)
     torch.manual_seed(SEED)
@@ -151,10 +158,23 @@ def _prepare_torch(order: dict[str, Any]) -> Any:
     if order["device"] == "cuda" and not _real_accelerator(order):
         from ..device import install
 
-        install()
+        install(shifted=order["probe"] == "shifted_device")
     from ..trace import Recorder
 
-    return Recorder() if order["trace"] else None
+    return Recorder(spoil=order["probe"] if order["probe"] in SPOILING else "") if order["trace"] else None
+
+
+def _settle_entropy() -> None:
+    """Give generators that a script leaves unseeded (`default_rng()`, `random.Random()`) the same entropy in
+    every run: a job that forgot a seed can then be compared with itself."""
+    stream = random.Random(SEED)
+    seed = random.Random.seed
+
+    def seeded(self: random.Random, a: Any = None, version: int = 2) -> None:
+        seed(self, stream.getrandbits(64) if a is None else a, version)
+
+    random.Random.seed = seeded  # type: ignore[method-assign]
+    random._urandom = stream.randbytes  # type: ignore[attr-defined]
 
 
 def _become(workspace: Path, order: dict[str, Any]) -> str:

@@ -58,19 +58,38 @@ class RunFolder:
             UsageError: a path is unusable, or one file is where another needs a folder.
         """
         for name, content in files.items():
-            target = self.workspace / checked_path(name)
-            try:
-                target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            except (FileExistsError, NotADirectoryError, IsADirectoryError):
-                raise UsageError(f"the workspace has {name!r} both as a file and as a folder") from None
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(content)
+            write_file(self.workspace_fd, name, content)
 
     def remove(self) -> None:
         """Remove the folder and all in it; every process of the run has to be gone."""
         os.close(self.workspace_fd)
         remove_tree(self.path)
+
+
+def write_file(workspace_fd: int, name: str, content: bytes) -> None:
+    """Write one new file below a workspace, and the folders it needs.
+
+    Raises:
+        UsageError: the path is unusable, or one file is where another needs a folder.
+        OSError: the file system is full, say.
+    """
+    *folders, last = checked_path(name).parts
+    here = os.dup(workspace_fd)
+    try:
+        for folder in folders:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(folder, 0o700, dir_fd=here)
+            below = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here)
+            os.close(here)
+            here = below
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        descriptor = os.open(last, flags, 0o600, dir_fd=here)
+    except (FileExistsError, NotADirectoryError, IsADirectoryError):
+        raise UsageError(f"the workspace has {name!r} both as a file and as a folder") from None
+    finally:
+        os.close(here)
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(content)
 
 
 def new_base() -> Path:

@@ -19,6 +19,8 @@ HEADROOM = 512
 """Processes that the same user may start elsewhere meanwhile: RLIMIT_NPROC counts them too, and must not
 stop a run because its user opened a browser."""
 COUNT_AGAIN_SECONDS = 5.0
+LOCKED_BYTES = 64 << 10
+"""Of memory that may be locked: what an unprivileged user had by default for decades."""
 
 _counted: tuple[float, int] = (float("-inf"), 0)
 
@@ -41,14 +43,16 @@ def apply(limits: Limits, users_threads: int) -> None:
     """Set this process's limits, for itself and all it will start.
 
     RLIMIT_NPROC is a net below the watchdog: it counts everything its user runs, so it is set to what was
-    there plus what the run may have. It has no effect for root.
+    there plus what the run may have. It has no effect for root. A core size of 1 is the one that also keeps
+    a core_pattern with a pipe from starting a program outside.
     """
-    _set(resource.RLIMIT_CORE, 0, 0)
+    _set(resource.RLIMIT_CORE, 1, 1)
     _set(resource.RLIMIT_CPU, limits.cpu_seconds, limits.cpu_seconds + 1)
     _set(resource.RLIMIT_FSIZE, limits.file_bytes, limits.file_bytes)
     _set(resource.RLIMIT_NOFILE, OPEN_FILES, OPEN_FILES)
     most = users_threads + limits.processes * THREADS_PER_PROCESS + HEADROOM
     _set(resource.RLIMIT_NPROC, most, most)
+    _set(resource.RLIMIT_MEMLOCK, LOCKED_BYTES, LOCKED_BYTES)
 
 
 def _set(which: int, soft: int, hard: int) -> None:

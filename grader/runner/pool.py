@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 
 from ...errors import RunnerError, UsageError
+from ..sandbox.guarantees import required
 from .request import RunRequest, RunResult
 from .worker import STOP_SECONDS, Worker, ZygoteLost, check
 
@@ -34,11 +35,20 @@ class Pool:
 
     workers: how many runs may go on at the same time.
     recycle_after: runs after which a zygote is replaced.
+    require: tiers and guarantees, separated by commas, without which nothing is run; by default those of
+    MLDEBUG_REQUIRE. tier: the strongest to try; by default that of MLDEBUG_TIER, or else `strict`.
 
     After a fork of the process that holds it, the pool is empty in the new process and starts its own.
     """
 
-    def __init__(self, workers: int = 1, *, recycle_after: int = 500) -> None:
+    def __init__(
+        self,
+        workers: int = 1,
+        *,
+        recycle_after: int = 500,
+        require: str | None = None,
+        tier: str | None = None,
+    ) -> None:
         if sys.platform != "linux":
             raise RunnerError(
                 f"jobs run on Linux only (pidfd, /proc and child subreapers are missing on {sys.platform}); "
@@ -50,6 +60,9 @@ class Pool:
             )
         self._workers = workers
         self._recycle_after = recycle_after
+        self._required = required(require)
+        self._tier = tier
+        self._refused: dict[str, str] = {}
         self._reset()
         _pools.add(self)
 
@@ -145,7 +158,7 @@ class Pool:
             if worker is not None:
                 self._busy[worker] = group
                 return worker
-        worker = Worker()
+        worker = Worker(self._tier, refused=self._refused, required=self._required)
         try:
             with self._lock:
                 self._check_open(group)

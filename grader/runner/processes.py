@@ -103,7 +103,12 @@ def tree_below(root: int, most: int | None = None) -> Tree:
     """The descendants of a process, without itself; counting ends soon after `most` of them."""
     if not _has_children_files():
         return _tree_by_parents(root)
-    waiting, _ = children_of(root)
+    return tree_of(children_of(root)[0], most)
+
+
+def tree_of(pids: Set[int], most: int | None = None) -> Tree:
+    """These processes and all their descendants; counting ends soon after `most` of them."""
+    waiting = set(pids)
     found: set[int] = set()
     threads = 0
     while waiting and (most is None or len(found) <= most):

@@ -12,7 +12,7 @@ from typing import Any
 HEADER = struct.Struct("!I")
 LARGEST_MESSAGE = 1 << 20
 """Bytes. Orders and replies hold names, numbers and arguments only; a run's output travels as descriptors."""
-MOST_DESCRIPTORS = 3
+MOST_DESCRIPTORS = 4
 FAILED = b"failed: "
 """How the record begins when the child's own code failed after the script had ended; no JSON begins so."""
 LONGEST_FAILURE = 2000

@@ -13,6 +13,10 @@ Outcome = Literal["ok", "error", "signal", "timeout", "memory"]
 """How a run ended: exit code 0 · another exit code · killed by a signal of its own making · the wall or
 CPU limit · the memory limit."""
 
+Probe = Literal["", "no_gradient", "no_backward", "shifted_device"]
+"""What is done to a run on purpose, to learn what its results depend on: nothing · every gradient that the
+autograd engine hands out is zero · those that it accumulates in `.grad` are · products and convolutions on the simulated accelerator come out scaled."""
+
 PREDICTIONS = "predictions.npz"
 METRICS = "metrics.json"
 
@@ -40,6 +44,7 @@ class RunRequest:
     arguments: passed on to the entry point.
     trace: whether the run is observed from inside (its record is `RunResult.trace`).
     collect: paths to bring back, where the run wrote them as regular files.
+    probe: an intervention, see `Probe`.
     """
 
     files: Mapping[str, bytes]
@@ -49,6 +54,7 @@ class RunRequest:
     trace: bool = True
     collect: tuple[str, ...] = (METRICS, PREDICTIONS)
     limits: Limits = field(default_factory=Limits)
+    probe: Probe = ""
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,8 @@ class RunResult:
     `not a regular file`, `larger than … bytes`).
     trace: the record (see grader/trace), or None where it was not asked for or did not come.
     dropped_bytes: output beyond the limit.
-    guarantees: the names of DESIGN's guarantees that held for this run.
+    guarantees: the names of the guarantees that held for this run (see grader/sandbox/guarantees).
+    tier: strict, restricted or posix. lacking: each other guarantee, and each stronger tier → why not.
     """
 
     outcome: Outcome
@@ -76,3 +83,5 @@ class RunResult:
     peak_mib: float
     dropped_bytes: int = 0
     guarantees: tuple[str, ...] = ()
+    tier: str = ""
+    lacking: Mapping[str, str] = field(default_factory=dict)

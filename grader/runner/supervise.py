@@ -11,8 +11,9 @@ import time
 from dataclasses import dataclass
 from typing import Literal
 
+from .jail import Room
 from .limits import THREADS_PER_PROCESS
-from .processes import Tree, end_tree, proportional_bytes, reap_orphans, tree_below
+from .processes import Tree, proportional_bytes
 from .protocol import ProtocolError
 from .request import Limits
 
@@ -65,14 +66,16 @@ class Pump:
         os.close(self.descriptor)
 
 
-def supervise(pid: int, started: float, limits: Limits, pumps: list[Pump], control: socket.socket) -> Ended:
+def supervise(
+    pid: int, started: float, limits: Limits, pumps: list[Pump], control: socket.socket, room: Room
+) -> Ended:
     """Watch a child until it ends or breaks a limit, then end everything it started.
 
     Raises:
         ProtocolError: the caller went away or spoke out of turn; everything was ended.
         RuntimeError: something could not be killed.
     """
-    watch = _Watch(pid, started, limits)
+    watch = _Watch(pid, started, limits, room)
     pidfd = os.pidfd_open(pid)
     try:
         reason = _wait(pidfd, watch, pumps, control)
@@ -80,7 +83,7 @@ def supervise(pid: int, started: float, limits: Limits, pumps: list[Pump], contr
         os.close(pidfd)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)
-        reaped = end_tree()
+        reaped = room.end(pid)
     ended = time.monotonic()
     if reaped is None:
         raise RuntimeError("processes of a run could not be killed")
@@ -116,10 +119,11 @@ def _wait(pidfd: int, watch: _Watch, pumps: list[Pump], control: socket.socket) 
 class _Watch:
     """The limits that only looking can keep: wall time, memory and processes of a whole tree."""
 
-    def __init__(self, pid: int, started: float, limits: Limits) -> None:
+    def __init__(self, pid: int, started: float, limits: Limits, room: Room) -> None:
         self.peak = 0
         self.orphans_cpu = 0.0
         self._pid = pid
+        self._room = room
         self._limits = limits
         self._memory = limits.memory_mib << 20
         self._deadline = started + limits.wall_seconds
@@ -138,23 +142,24 @@ class _Watch:
             return "timeout"
         if now < self._next:
             return None
-        self.orphans_cpu += reap_orphans(self._pid)
-        tree = tree_below(os.getpid(), self._limits.processes)
+        self.orphans_cpu += self._room.reap_orphans(self._pid)
+        tree = self._room.tree(self._limits.processes)
         if len(tree.pids) > self._limits.processes:
             return "processes"
         if tree.threads > self._limits.processes * THREADS_PER_PROCESS:
             return "processes"
-        held = self._held(tree)
+        held = self._held(tree, self._room.extra_bytes())
         self.peak = max(self.peak, held)
         self._next = time.monotonic() + LOOK_SECONDS
         return "memory" if held > self._memory else None
 
-    def _held(self, tree: Tree) -> int:
-        """Resident bytes of the tree: pages counted twice are taken off where they decide, a few processes
-        in each look; 0 while there are some whose shared pages are not known yet."""
+    def _held(self, tree: Tree, files: int) -> int:
+        """Resident bytes of the tree and of its files: pages counted twice are taken off where they decide, a
+        few processes in each look; those of the files alone while there are some whose shared pages are not
+        known yet."""
         resident = tree.resident_bytes()
-        held = sum(resident.values())
-        if held <= self._memory or len(resident) == 1:
+        held = sum(resident.values()) + files
+        if held <= self._memory or (len(resident) == 1 and not files):
             return held
         self._twice = {pid: twice for pid, twice in self._twice.items() if pid in resident}
         until = time.monotonic() + EXACT_SECONDS
@@ -165,7 +170,7 @@ class _Watch:
             if self._measured[pid] >= until:
                 break
         if len(self._twice) < len(resident):
-            return 0
+            return files
         return held - sum(self._twice.values())
 
 

@@ -14,8 +14,10 @@ from dataclasses import asdict
 from typing import Any, BinaryIO
 
 from ...errors import RunnerError, UsageError
+from ..sandbox.guarantees import GUARANTEES, TIERS, highest_tier, unmet, why_not_strict
 from .artifacts import collect
 from .folder import RunFolder, checked_path, new_base, remove_tree
+from .packing import packed
 from .processes import end_marked
 from .protocol import FAILED, LONGEST_FAILURE, ProtocolError, receive, send
 from .request import Outcome, RunRequest, RunResult
@@ -36,11 +38,33 @@ class ZygoteLost(Exception):
 
 
 class Worker:
-    """One zygote and its folder. Used by one thread at a time; only `interrupt` may come from another."""
+    """One zygote and its folder. Used by one thread at a time; only `interrupt` may come from another.
 
-    def __init__(self) -> None:
+    tier: the strongest to try. Where it is refused, the next weaker one is, and each result says so.
+    refused: tier → why, of stronger tiers that are known not to be had here; what is found is added.
+    required: guarantees and tiers without which nothing is run.
+    """
+
+    def __init__(
+        self,
+        tier: str | None = None,
+        refused: dict[str, str] | None = None,
+        required: frozenset[str] = frozenset(),
+        only_try: bool = False,
+    ) -> None:
         self.runs = 0
         self.interrupted = False
+        self.tier = tier or highest_tier()
+        self.lacking: dict[str, str] = {}
+        self._refused = {} if refused is None else refused
+        self._required = required
+        self._only_try = only_try
+        self._ready = False
+        while self.tier in self._refused and self.tier != TIERS[-1]:
+            self.tier = TIERS[TIERS.index(self.tier) + 1]
+        self._begin()
+
+    def _begin(self) -> None:
         self._base = new_base()
         self._log: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115
         self._socket, theirs = socket.socketpair()
@@ -53,8 +77,6 @@ class Worker:
             raise RunnerError(f"cannot start {sys.executable!r}: {error}") from error
         finally:
             theirs.close()
-        self._guarantees: tuple[str, ...] = ()
-        self._ready = False
 
     def _start(self, descriptor: int) -> subprocess.Popen[bytes]:
         environment = {
@@ -76,6 +98,8 @@ class Worker:
             "mldebug.grader.runner.zygote",
             str(descriptor),
             str(self._base),
+            self.tier,
+            *(["--try"] if self._only_try else []),
         ]
         return subprocess.Popen(
             command,
@@ -93,13 +117,31 @@ class Worker:
 
         Raises:
             ZygoteLost: it ended, or did not get ready in START_SECONDS.
+            RunnerError: something required cannot be had here.
         """
-        if not self._ready:
+        while not self._ready:
             hello, _descriptors = self._receive(START_SECONDS)
+            if "refused" in hello and self.tier != TIERS[-1]:
+                self._refused[self.tier] = str(hello["refused"])
+                self._end()
+                self.tier = TIERS[TIERS.index(self.tier) + 1]
+                self._begin()
+                continue
             if "ready" not in hello:
-                raise ZygoteLost("the zygote did not say that it was ready")
-            self._guarantees = tuple(hello["guarantees"])
+                raise ZygoteLost(f"the zygote did not get ready: {hello.get('refused', 'it said nonsense')}")
+            self.lacking = self._stronger_tiers() | hello["lacking"]
+            if problem := unmet(self._required, self.tier, self.lacking):
+                raise RunnerError(problem)
             self._ready = True
+
+    def _stronger_tiers(self) -> dict[str, str]:
+        above = TIERS[: TIERS.index(self.tier)]
+        return {name: self._refused.get(name) or why_not_strict() or "not tried" for name in above}
+
+    @property
+    def guarantees(self) -> tuple[str, ...]:
+        """Those that hold for every run of it, found out by trying."""
+        return tuple(sorted(set(GUARANTEES) - set(self.lacking)))
 
     def run(self, request: RunRequest) -> RunResult:
         """Carry out one run.
@@ -110,29 +152,57 @@ class Worker:
             RunnerError: the child's own code failed after the script had ended; the zygote is unharmed.
         """
         self.wait_ready()
+        if self.tier == "strict":
+            return self._run_in_memory(request)
         try:
             folder = RunFolder(self._base)
         except OSError as error:
             raise ZygoteLost(f"no folder for a run: {error}") from None
         try:
             self._write(folder, request)
-            answer, descriptors = self._order(request, folder)
-            try:
-                stdout, stderr, record = (
-                    _content(descriptor, largest)
-                    for descriptor, largest in zip(
-                        descriptors, (request.limits.output_bytes,) * 2 + (LARGEST_RECORD,), strict=True
-                    )
-                )
-            finally:
-                for descriptor in descriptors:
-                    os.close(descriptor)
-            if record.startswith(FAILED):
-                report = _plain(record[len(FAILED) : len(FAILED) + LONGEST_FAILURE], folder)
-                raise RunnerError(f"the runner failed after the script had ended: {report}")
-            artifacts, problems = collect(folder.workspace_fd, request.collect, request.limits.file_bytes)
+            answer, descriptors = self._order(request, str(folder.path), [])
+            return self._result(request, answer, descriptors, folder.workspace_fd, str(folder.path))
         finally:
             folder.remove()
+
+    def _run_in_memory(self, request: RunRequest) -> RunResult:
+        """A run whose folder is made by the zygote, where the caller's disk cannot be seen."""
+        try:
+            files = packed(request.files)
+        except OSError as error:
+            raise ZygoteLost(f"the files of a run cannot be passed on: {error}") from None
+        try:
+            answer, descriptors = self._order(request, "", [files])
+        finally:
+            os.close(files)
+        workspace = descriptors.pop()
+        try:
+            return self._result(request, answer, descriptors, workspace, "")
+        finally:
+            os.close(workspace)
+
+    def _result(
+        self,
+        request: RunRequest,
+        answer: dict[str, Any],
+        descriptors: list[int],
+        workspace_fd: int,
+        folder: str,
+    ) -> RunResult:
+        try:
+            stdout, stderr, record = (
+                _content(descriptor, largest)
+                for descriptor, largest in zip(
+                    descriptors, (request.limits.output_bytes,) * 2 + (LARGEST_RECORD,), strict=True
+                )
+            )
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+        if record.startswith(FAILED):
+            report = _plain(record[len(FAILED) : len(FAILED) + LONGEST_FAILURE], folder)
+            raise RunnerError(f"the runner failed after the script had ended: {report}")
+        artifacts, problems = collect(workspace_fd, request.collect, request.limits.file_bytes)
         self.runs += 1
         outcome, exit_code, number = _outcome(answer)
         if answer["reason"] == "processes":
@@ -150,7 +220,9 @@ class Worker:
             cpu_seconds=answer["cpu_seconds"],
             peak_mib=answer["peak_bytes"] / (1 << 20),
             dropped_bytes=answer["dropped_bytes"],
-            guarantees=self._guarantees,
+            guarantees=self.guarantees,
+            tier=self.tier,
+            lacking=self.lacking,
         )
 
     @staticmethod
@@ -160,17 +232,18 @@ class Worker:
         except OSError as error:
             raise ZygoteLost(f"the files of a run cannot be written: {error}") from None
 
-    def _order(self, request: RunRequest, folder: RunFolder) -> tuple[dict[str, Any], list[int]]:
+    def _order(self, request: RunRequest, folder: str, files: list[int]) -> tuple[dict[str, Any], list[int]]:
         order = {
-            "folder": str(folder.path),
+            "folder": folder,
             "entrypoint": request.entrypoint,
             "arguments": request.arguments,
             "device": request.device,
             "trace": request.trace,
+            "probe": request.probe,
             "limits": asdict(request.limits),
         }
         try:
-            send(self._socket, order)
+            send(self._socket, order, files)
         except OSError as error:
             raise ZygoteLost(f"the zygote is gone: {error.strerror}") from None
         except ProtocolError as error:
@@ -178,7 +251,11 @@ class Worker:
         answer, descriptors = self._receive(request.limits.wall_seconds + GRACE_SECONDS)
         if "failed" in answer:
             raise ZygoteLost(str(answer["failed"]))
-        if len(descriptors) != 3:
+        if "unusable" in answer:
+            raise UsageError(str(answer["unusable"]))
+        if len(descriptors) != 3 + len(files):
+            for descriptor in descriptors:
+                os.close(descriptor)
             raise ZygoteLost("the zygote answered without its results")
         return answer, descriptors
 
@@ -205,6 +282,9 @@ class Worker:
     def stop(self) -> None:
         """End the zygote, whatever it is doing, and remove its folder."""
         self.interrupt()
+        self._end()
+
+    def _end(self) -> None:
         self._socket.close()
         try:
             clean = self._process.wait(STOP_SECONDS) == 0
@@ -234,9 +314,11 @@ def _content(descriptor: int, largest: int) -> bytes:
     return b"".join(pieces)
 
 
-def _plain(output: bytes, folder: RunFolder) -> str:
+def _plain(output: bytes, folder: str) -> str:
     """Output as text, with the folder's random name taken out of paths: `/workspace/train.py`."""
-    return output.replace(os.fsencode(folder.path), b"").decode(errors="replace")
+    if folder:
+        output = output.replace(os.fsencode(folder), b"")
+    return output.decode(errors="replace")
 
 
 def _outcome(answer: dict[str, Any]) -> tuple[Outcome, int | None, int | None]:

@@ -1,8 +1,12 @@
 """A process that has imported torch and forks one child per run.
 
-Started as `python -P -m mldebug.grader.runner.zygote DESCRIPTOR BASE` with a small environment; it is told
-what to run through the socket DESCRIPTOR, holds no secret, and ends when the socket does. BASE is the folder
-in which all its runs' folders lie; the zygote removes it at its end, should its caller have been killed.
+Started as `python -P -m mldebug.grader.runner.zygote DESCRIPTOR BASE TIER` with a small environment; it says
+through the socket DESCRIPTOR which guarantees it found, or that the tier cannot be had here; then it is told
+there what to run. It holds no secret, and ends when the socket does. BASE is the folder in which all its runs'
+folders lie, where they lie on disk; it is removed at the end, should the caller have been killed.
+
+In the tier `strict`, the process that was started stays outside as the warden and waits; the zygote proper is
+the first process in a jail.
 """
 
 from __future__ import annotations
@@ -19,9 +23,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ...errors import UsageError
+from ..sandbox import enclosure
 from . import child
-from .folder import remove_tree
-from .jail import Jail, PosixJail
+from .folder import remove_tree, write_file
+from .jail import Jail, Room
+from .packing import unpacked
 from .processes import names_in
 from .protocol import ProtocolError, receive, send
 from .request import Limits
@@ -40,7 +47,8 @@ class SetupError(Exception):
 
 
 def main() -> None:
-    descriptor, base = int(sys.argv[1]), Path(sys.argv[2])
+    descriptor, base, tier = int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+    only_try = "--try" in sys.argv
     control = socket.socket(fileno=descriptor)
     os.set_inheritable(descriptor, False)
     _default_signals()
@@ -48,7 +56,16 @@ def main() -> None:
     child.NICENESS = os.getpriority(os.PRIO_PROCESS, 0)
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, child.NICENESS - AHEAD)
-    jail = PosixJail()
+    try:
+        jail, lacking = enclosure.close_around(tier, base, control)
+    except (OSError, RuntimeError) as error:
+        with contextlib.suppress(OSError):
+            send(control, {"refused": str(error)})
+        os._exit(0)
+    if only_try:
+        with contextlib.suppress(OSError):
+            send(control, {"ready": os.getpid(), "lacking": lacking})
+        os._exit(0)
     gc.disable()  # collections during the imports find nothing and cost a fifth of them
     _preload()
     _forget_exit_hooks()
@@ -56,10 +73,10 @@ def main() -> None:
     gc.freeze()
     gc.enable()
     try:
-        send(control, {"ready": os.getpid(), "guarantees": list(jail.guarantees)})
+        send(control, {"ready": os.getpid(), "lacking": lacking})
         while True:
-            order, _descriptors = receive(control)
-            _serve(control, order, jail)
+            order, descriptors = receive(control)
+            _serve(control, order, descriptors, jail)
     except (ProtocolError, OSError):
         pass
     finally:
@@ -102,41 +119,74 @@ def _forget_exit_hooks() -> None:
     atexit.register(multiprocessing.util._exit_function)  # type: ignore[attr-defined]
 
 
-def _serve(control: socket.socket, order: dict[str, Any], jail: Jail) -> None:
+def _serve(control: socket.socket, order: dict[str, Any], files: list[int], jail: Jail) -> None:
     """Carry out one order and answer it."""
-    if len(names_in("/proc/self/task")) != 1:
-        send(control, {"failed": "the zygote has more than one thread: a forked child could hang"})
-        return
     try:
-        answer, contents = _run(control, order, jail)
+        if len(names_in("/proc/self/task")) != 1:
+            send(control, {"failed": "the zygote has more than one thread: a forked child could hang"})
+            return
+        limits = Limits(**order["limits"])
+        room = jail.room(order, limits)
+        try:
+            problem = _fill(room, files)
+            if problem:
+                send(control, {"unusable": problem})
+                return
+            answer, contents = _run(control, order, limits, room)
+            _answer(control, answer, contents, room.workspace_fd)
+        finally:
+            room.close()
     except (SetupError, RuntimeError) as error:
         send(control, {"failed": str(error)})
-        return
-    descriptors = [memory_file("output", content) for content in contents[:2]] + [contents[2]]
+    finally:
+        for descriptor in files:
+            os.close(descriptor)
+
+
+def _fill(room: Room, files: list[int]) -> str:
+    """Write the files of a run, where that falls to the zygote; what is wrong with them."""
+    if room.workspace_fd is None or not files:
+        return ""
     try:
-        send(control, answer, descriptors)
+        for name, content in unpacked(files[0]):
+            write_file(room.workspace_fd, name, content)
+    except UsageError as error:
+        return str(error)
+    except OSError as error:
+        raise SetupError(f"the files of a run cannot be written: {error.strerror}") from None
+    return ""
+
+
+def _answer(
+    control: socket.socket,
+    answer: dict[str, Any],
+    contents: tuple[bytes, bytes, int],
+    workspace_fd: int | None,
+) -> None:
+    descriptors = [memory_file("output", content) for content in contents[:2]] + [contents[2]]
+    workspace = [] if workspace_fd is None else [workspace_fd]
+    try:
+        send(control, answer, [*descriptors, *workspace])
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
 
 
 def _run(
-    control: socket.socket, order: dict[str, Any], jail: Jail
+    control: socket.socket, order: dict[str, Any], limits: Limits, room: Room
 ) -> tuple[dict[str, Any], tuple[bytes, bytes, int]]:
-    limits = Limits(**order["limits"])
     record = os.memfd_create("record", os.MFD_CLOEXEC)
     pipes = [os.pipe() for _ in range(3)]
-    jail.before_fork()
     started = time.monotonic()
-    pid = os.fork()
+    pid = room.fork()
     if pid == 0:
-        child.main(order, limits, jail, child.Descriptors(pipes[0][1], pipes[1][1], pipes[2][1], record))
+        child.main(order, limits, room, child.Descriptors(pipes[0][1], pipes[1][1], pipes[2][1], record))
     for _read, write in pipes:
         os.close(write)
     output, errors = (Pump(read, limits.output_bytes) for read, _write in pipes[:2])
     ready = pipes[2][0]
     try:
-        ended = supervise(pid, started, limits, [output, errors], control)
+        ended = supervise(pid, started, limits, [output, errors], control, room)
     except BaseException:
         os.close(record)
         raise

@@ -11,14 +11,20 @@ import torch.autograd
 from .forwards import Forwards
 from .gradients import Mixture
 from .losses import Losses
-from .parameters import Base
+from .parameters import Base, Leaves, grad_fn_of
 from .quiet import Faults, Quiet
 from .threads import Thread
 from .usage import Usage
 
+NO_GRADIENT, NO_BACKWARD = "no_gradient", "no_backward"
+"""What a recorder may spoil: every gradient that is asked for, or only those that accumulate in `.grad`."""
+
 GRADIENTS, INPUTS, ACCUMULATE = 0, 3, 5
 """Positions, after the roots, of the engine's arguments `grad_tensors`, `inputs` and `accumulate_grad`.
 `backward` passes the last as True, `grad` as False."""
+
+WALKS_AT_FIRST, WALK_EVERY = 4, 16
+"""Backward calls that are followed through the graph in any case."""
 
 ACCUMULATOR: Any = type((torch.ones(1, requires_grad=True) * 1).grad_fn.next_functions[0][0])  # type: ignore[union-attr]
 
@@ -29,8 +35,9 @@ def leaves_below(roots: Iterable[object]) -> list[torch.Tensor]:
     found: dict[int, torch.Tensor] = {}
     for root in roots:
         if isinstance(root, torch.Tensor):
-            if root.grad_fn is not None:
-                pending.append(root.grad_fn)
+            node = grad_fn_of(root)
+            if node is not None:
+                pending.append(node)
             elif root.requires_grad:
                 found[id(root)] = root
         else:
@@ -66,16 +73,20 @@ class Engine:
         mixture: Mixture,
         forwards: Forwards,
         usage: Usage,
-        no_gradient: bool = False,
+        leaves: Leaves,
+        spoil: str = "",
     ) -> None:
         self._usage = usage
-        self._no_gradient = no_gradient
+        self._leaves = leaves
+        self._spoil = spoil
         self._thread = thread
         self._faults = faults
         self._losses = losses
         self._mixture = mixture
         self._forwards = forwards
         self.calls = 0
+        self.gradient_calls = 0
+        """Calls of `autograd.grad` with respect to leaves."""
 
     def wrap(self, original: Callable[..., Any], active: Callable[[], bool]) -> Callable[..., Any]:
         thread, faults = self._thread, self._faults
@@ -88,7 +99,7 @@ class Engine:
                 accumulates = self._before(roots, args, kwargs)
             except Exception as error:
                 faults.note("engine", error)
-            if self._no_gradient and not thread.engine:
+            if (self._spoil == NO_GRADIENT or (self._spoil and accumulates)) and not thread.engine:
                 args, kwargs = _without_gradients(args, kwargs)
             thread.engine += 1
             try:
@@ -115,9 +126,10 @@ class Engine:
         if thread.forward is not None and not thread.engine:
             thread.forward.differentiated = True
         accumulate = kwargs.get("accumulate_grad", args[ACCUMULATE] if len(args) > ACCUMULATE else False)
-        if not accumulate:
-            return False
         inputs = _inputs(args, kwargs)
+        if not accumulate:
+            self._asked_for(roots, inputs)
+            return False
         roots = (roots,) if isinstance(roots, torch.Tensor) else tuple(roots)
         index = self.calls
         with Quiet():
@@ -126,7 +138,7 @@ class Engine:
                 for root in roots:
                     if isinstance(root, torch.Tensor) and Base.numel(root) == 1 and not root.is_complex():
                         self._losses.add(float(Base.item(root.detach())))
-            reached = leaves_below(roots)
+            reached = self._leaves.alive() if self._may_skip(inputs, index) else leaves_below(roots)
             if inputs:
                 wanted = {id(item) for item in inputs}
                 reached = [leaf for leaf in reached if id(leaf) in wanted]
@@ -134,6 +146,29 @@ class Engine:
             if not thread.engine:
                 self._usage.before_backward(reached)
         return True
+
+    def _asked_for(self, roots: Any, inputs: Sequence[Any]) -> None:
+        """`autograd.grad`: with respect to leaves it is training by hand, which has losses as well."""
+        leaves = [
+            one for one in inputs if isinstance(one, torch.Tensor) and one.is_leaf and one.requires_grad
+        ]
+        if self._thread.engine or not leaves:
+            return
+        with Quiet():
+            self.gradient_calls += 1
+            for root in (roots,) if isinstance(roots, torch.Tensor) else tuple(roots):
+                if isinstance(root, torch.Tensor) and Base.numel(root) == 1 and not root.is_complex():
+                    self._losses.add(float(Base.item(root.detach())))
+            for leaf in leaves:
+                self._leaves.see(leaf, accumulated=False)
+
+    def _may_skip(self, inputs: Sequence[Any], index: int) -> bool:
+        """Whether the graph need not be walked (a recurrent one costs 2 ms): leaves that are known and
+        without gradients are then as good as those that are reached. New ones are looked for now and then;
+        an optimizer that steps them makes them known as well."""
+        if inputs or self._thread.engine or index < WALKS_AT_FIRST or index % WALK_EVERY == 0:
+            return False
+        return self._mixture.all_clear()
 
 
 def _inputs(args: Sequence[Any], kwargs: dict[str, Any]) -> Sequence[Any]:

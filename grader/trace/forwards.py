@@ -19,8 +19,9 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
+from .parameters import grad_fn_of
 from .quiet import Faults, Quiet
-from .rows import NONE, Keys, Sketch, row_keys
+from .rows import Keys, Sketch, row_keys
 from .threads import Entry, Forward, Thread, is_running
 
 MAX_OUTPUTS = 32
@@ -54,16 +55,21 @@ def tensors_in(value: object, depth: int = MAX_DEPTH) -> Iterator[torch.Tensor]:
         yield from tensors_in(part, depth - 1)
 
 
-def rows_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int, Keys]:
-    """The first dimension of the first tensor argument (1 if it has none, 0 without a tensor), and a key for
-    each of its rows."""
+def first_tensor(args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor | None:
+    """The first tensor argument, or None."""
+    for value in (*args, *kwargs.values()):
+        for tensor in tensors_in(value):
+            return tensor
+    return None
+
+
+def rows_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+    """The first dimension of the first tensor argument; 1 if it has none, 0 without a tensor."""
+    first = first_tensor(args, kwargs)
     for value in (*args, *kwargs.values()):
         if isinstance(value, nn.utils.rnn.PackedSequence):
-            return int(value.batch_sizes[0]), NONE
-        for tensor in tensors_in(value):
-            with Quiet():
-                return (tensor.shape[0] if tensor.dim() else 1), row_keys(_unwrap(tensor)[0])
-    return 0, NONE
+            return int(value.batch_sizes[0])
+    return 0 if first is None else first.shape[0] if first.dim() else 1
 
 
 class Tally:
@@ -82,7 +88,7 @@ class Tally:
 
     def add(self, forward: Forward, sign: int = 1) -> None:
         noisy = bool(forward.noise)
-        if noisy or not self._only_noisy_rows:
+        if noisy or (forward.counted and not self._only_noisy_rows):
             self.rows_seen.add(forward.keys, sign)
         if forward.counted or noisy:
             self.calls += sign
@@ -201,10 +207,11 @@ class Forwards:
                 if count == MAX_OUTPUTS:
                     break
                 tensor, transformed = _unwrap(tensor)
-                if transformed or (tensor.requires_grad and tensor.grad_fn is None):
+                node = grad_fn_of(tensor)
+                if transformed or (tensor.requires_grad and node is None):
                     differentiated = True  # inside torch.func.grad; or the output is itself a parameter
-                elif tensor.grad_fn is not None and not any(tensor.grad_fn is edge for edge in edges):
-                    edges.append(tensor.grad_fn)
+                elif node is not None and not any(node is edge for edge in edges):
+                    edges.append(node)
         for forward in forwards:
             if differentiated or forward.differentiated:
                 self.training.add(forward)
@@ -226,11 +233,21 @@ class Forwards:
 
         return reached
 
-    @staticmethod
     def _describe(
-        forward: Forward, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], result: object
+        self,
+        forward: Forward,
+        module: nn.Module,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        result: object,
     ) -> None:
-        forward.rows, forward.keys = rows_of(args, kwargs)
+        forward.rows = rows_of(args, kwargs)
+        trains = torch.is_grad_enabled() and not self.training.rows_seen.complete
+        if forward.noise or trains:
+            first = first_tensor(args, kwargs)
+            if first is not None and first.dim() and first.shape[0] == forward.rows:
+                with Quiet():
+                    forward.keys = row_keys(_unwrap(first)[0])
         parameter = next(module.parameters(), None)
         forward.counted = parameter is not None
         where = parameter if parameter is not None else next(tensors_in(result), None)

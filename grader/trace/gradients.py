@@ -14,6 +14,9 @@ import torch
 
 from .parameters import Leaf, Leaves
 
+MANY_LEAVES = 2000
+"""Leaves up to which all of them are looked at where a walk through the graph would find those reached."""
+
 
 def is_nonzero(gradient: torch.Tensor | None) -> bool:
     """Whether there is a gradient with an element other than zero; NaN counts as one (inside `Quiet`)."""
@@ -36,6 +39,12 @@ class Mixture:
     @property
     def any_mixed(self) -> bool:
         return bool(self._mixed)
+
+    def all_clear(self) -> bool:
+        """Whether no leaf that is known has a gradient: none of those reached next becomes a mixture."""
+        if self._mixed or len(self._leaves) > MANY_LEAVES:
+            return False
+        return all(tensor.grad is None for tensor in self._leaves.alive())
 
     def accumulate(self, tensors: Iterable[torch.Tensor], index: int) -> None:
         """Backward call number `index` is about to add to the gradients of these leaves."""

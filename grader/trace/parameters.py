@@ -12,6 +12,10 @@ import torch
 Base = torch._C.TensorBase
 """Its methods are the unpatched ones: a simulated accelerator replaces those of `torch.Tensor`."""
 
+grad_fn_of = Base.grad_fn.__get__  # type: ignore[attr-defined]
+"""A tensor's graph node. A simulated accelerator takes a program that asks for nodes to hook into backward
+passes, and runs these in a slower way."""
+
 HELD_ELEMENTS = 64 << 20
 """Elements held strongly, at most (256 MiB of float32): a script that builds models without end must not
 exhaust memory only because it is observed. Leaves beyond it are followed as long as the script holds them."""
@@ -77,15 +81,24 @@ class Leaves:
     def __iter__(self) -> Iterator[Leaf]:
         return iter(list(self._leaves.values()))
 
-    def see(self, tensor: torch.Tensor, stepped: bool = False) -> Leaf:
-        """The entry of this leaf, made if there is none."""
+    def __len__(self) -> int:
+        return len(self._leaves)
+
+    def alive(self) -> list[torch.Tensor]:
+        """The tensors of all leaves that still exist."""
+        found = (leaf.tensor() for leaf in list(self._leaves.values()))
+        return [tensor for tensor in found if tensor is not None]
+
+    def see(self, tensor: torch.Tensor, stepped: bool = False, *, accumulated: bool = True) -> Leaf:
+        """The entry of this leaf, made if there is none. accumulated: a gradient is added to it (False: one
+        was asked for)."""
         key = id(tensor)
         leaf = self._leaves.get(key)
         if leaf is None or leaf.tensor() is not tensor:
             leaf = self._leaves[key] = Leaf(tensor, weakref.ref(tensor, self._forget(key)))
         if not stepped:
             leaf.sightings += 1
-            if leaf.sightings == 1:
+            if leaf.sightings == 1 and accumulated:
                 self.reached += 1
         if not leaf.held and (stepped or leaf.sightings > 1 or isinstance(tensor, torch.nn.Parameter)):
             self._hold(leaf, tensor)

@@ -49,11 +49,13 @@ class Recorder:
     >>> recorder.record["optimizer_steps"]
     0
 
+    spoil: `no_gradient` or `no_backward` has the engine hand out zeros (see `engine`).
+
     One recorder is used once. Hooks never raise into the script: what fails inside them is listed in the
     record's `faults`. A script can forge all of it: it runs in the same process.
     """
 
-    def __init__(self, *, no_gradient: bool = False) -> None:
+    def __init__(self, *, spoil: str = "") -> None:
         self.record: dict[str, Any] | None = None
         self._active = False
         self._faults = Faults()
@@ -73,7 +75,8 @@ class Recorder:
             self._mixture,
             self._forwards,
             self._usage,
-            no_gradient,
+            self._leaves,
+            spoil,
         )
         self._forwards.clock = self._backward_calls
         self._optimizers = Optimizers(self._faults, self._leaves, self._mixture, self._usage)
@@ -186,6 +189,7 @@ class Recorder:
             "losses": losses.listed,
             "losses_digest": losses.digest(),
             "backward_calls": self._engine.calls,
+            "gradient_calls": self._engine.gradient_calls,
             "nonfinite_losses": losses.nonfinite,
             "first_nonfinite": losses.first_nonfinite,
             "optimizer_steps": self._optimizers.steps,

@@ -16,7 +16,7 @@ MAX_WORDS = 1024
 """32-bit words of one row that its key is made from; of a larger row, evenly spaced ones."""
 MAX_KEYS = 2_000_000
 """Different rows that are followed; those that come later are not."""
-MERGE_AFTER = 64
+MERGE_AFTER = 32
 NONE: Keys = np.empty(0, dtype=np.uint64)
 
 _MULTIPLIERS = np.random.Generator(np.random.PCG64(0x6D6C)).integers(
@@ -53,9 +53,14 @@ class Sketch:
         self._keys, self._counts = NONE, np.empty(0, dtype=np.int64)
         self._waiting: list[tuple[Keys, int]] = []
 
+    @property
+    def complete(self) -> bool:
+        """Whether every row seen was seen three times on average, so that new ones are hardly to come."""
+        return bool(self._counts.sum() > 3 * len(self._keys) > 0)
+
     def add(self, keys: Keys, sign: int = 1) -> None:
         """These rows were seen once more (or, with sign −1, were not after all)."""
-        if len(keys) and len(self._keys) < MAX_KEYS:
+        if len(keys) and len(self._keys) < MAX_KEYS and not (sign > 0 and self.complete):
             self._waiting.append((keys, sign))
             if len(self._waiting) >= MERGE_AFTER:
                 self._merge()

@@ -15,6 +15,8 @@ import torch
 
 from .gradients import is_nonzero
 
+LOOK_AT_FIRST, LOOK_EVERY = 16, 6
+"""Steps that are looked at: the first ones, then every sixth. A sum over the past shows at all of them."""
 FOLLOWED = 4
 """Parameters followed at a time: of a job with several models, the largest of each."""
 ALIKE = 0.3
@@ -29,12 +31,18 @@ class Usage:
     def __init__(self) -> None:
         self.steps = 0
         self.unlike = 0
+        self._all_steps = 0
         self._before: dict[int, torch.Tensor | None] = {}
         self._computed: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def _looking(self) -> bool:
+        return self._all_steps < LOOK_AT_FIRST or self._all_steps % LOOK_EVERY == 0
 
     def before_backward(self, leaves: Sequence[torch.Tensor]) -> None:
         """Leaves are about to be added to."""
         self._before = {}
+        if not self._looking():
+            return
         parameters = [leaf for leaf in leaves if isinstance(leaf, torch.nn.Parameter)]
         if parameters:
             largest = max(parameters, key=torch._C.TensorBase.numel)
@@ -57,6 +65,8 @@ class Usage:
 
     def returned(self, inputs: Sequence[Any], gradients: Sequence[Any]) -> None:
         """`autograd.grad` gave these."""
+        if not self._looking():
+            return
         pairs = [
             (leaf, gradient)
             for leaf, gradient in zip(inputs, gradients, strict=False)
@@ -73,6 +83,9 @@ class Usage:
 
     def before_step(self, parameters: Sequence[torch.Tensor]) -> None:
         """An optimizer is about to use the gradients of these."""
+        looked, self._all_steps = self._looking(), self._all_steps + 1
+        if not looked:
+            return
         for parameter in parameters:
             known = self._computed.get(id(parameter))
             if known is None or known[0] is not parameter:

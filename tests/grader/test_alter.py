@@ -7,7 +7,15 @@ import pytest
 
 from mldebug.clean_scripts.library import job_names, load_job
 from mldebug.clean_scripts.spec import Array, JobData, JobSpec
-from mldebug.grader.alter import FARTHEST_FAR, NEAREST_FAR, alter, score_order
+from mldebug.grader.alter import (
+    FARTHEST_FAR,
+    NEAREST_FAR,
+    alter,
+    kept_scores,
+    score_order,
+    shuffle_labels,
+    swap,
+)
 
 
 @pytest.fixture(params=job_names())
@@ -40,10 +48,44 @@ def test_only_the_declared_rows_and_the_order_of_scoring_rows_change(job: JobSpe
         assert after[outside].tobytes() == before[outside].tobytes(), name
     back = np.argsort(score_order(data, 11))
     for name, before in data.score.items():
-        assert changed.score[name][back].tobytes() == before.tobytes()
-        assert changed.score[name].tobytes() != before.tobytes()
-        half = len(before) // 2
-        assert changed.score[name][half:].tobytes() == before[half:].tobytes()
+        kept, half = kept_scores(len(before)), len(before) // 2
+        assert changed.score[name][back][:kept].tobytes() == before[:kept].tobytes()
+        assert changed.score[name][:half].tobytes() != before[:half].tobytes()
+        assert changed.score[name][half:kept].tobytes() == before[half:kept].tobytes()
+        far = np.abs(changed.score[name][kept:].astype(np.float64) - np.median(before, axis=0))
+        assert (
+            far.reshape(len(far), -1).max(axis=1) > 2 * np.abs(before - np.median(before, 0)).mean()
+        ).all()
+
+
+@pytest.mark.parametrize("labels", [True, False])
+def test_swapped_rows_are_rows_of_the_same_kind(job: JobSpec, labels: bool) -> None:
+    data = job.generate(6)
+    held, _output = held_out_of(job, data)
+    changed = swap(job, data, held, seed=5, labels=labels)
+    inside = np.isin(data.train[job.id_field], held)
+    name, label = next(f.name for f in job.fields if f.kind == "continuous"), job.label_field.name
+    known = {row.tobytes(): index for index, row in enumerate(data.score[name])}
+    for field, before in data.train.items():
+        assert changed.train[field][~inside].tobytes() == before[~inside].tobytes()
+    if not labels:
+        assert changed.train[label].tobytes() == data.train[label].tobytes()
+    places = np.flatnonzero(inside)
+    sources = [known[row.tobytes()] for row in changed.train[name][places]]
+    assert len(set(sources)) == len(places)
+    if labels or job.label_field.kind == "label_class":
+        assert (changed.train[label][places] == data.score_labels[sources]).all()
+    assert changed.score[name].tobytes() == data.score[name].tobytes()
+    flat, new = (array.reshape(len(array), -1) for array in (data.train[name], changed.train[name]))
+    assert ((flat.min(0) != new.min(0)) | (flat.max(0) != new.max(0))).mean() > 0.2
+
+
+def test_shuffled_labels_are_the_same_labels(job: JobSpec) -> None:
+    data = job.generate(6)
+    name = job.label_field.name
+    shuffled = shuffle_labels(job, data, seed=5).train[name]
+    assert (np.sort(shuffled) == np.sort(data.train[name])).all()
+    assert (shuffled != data.train[name]).mean() > 0.5
 
 
 def test_set_a_keeps_its_features_and_moves_and_set_b_goes_far_out(job: JobSpec) -> None:

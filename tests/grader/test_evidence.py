@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mldebug.clean_scripts.library import load_job
-from mldebug.grader.evidence import Outputs, read_final, read_outputs
+from mldebug.grader.predictions import Outputs, Problem, read_final, read_outputs
 from mldebug.grader.runner import RunResult
 
 SPEC = load_job("tabular_classifier")
@@ -38,13 +38,13 @@ def npz(arrays: Mapping[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
-def read(content: bytes) -> tuple[Outputs | None, list[str]]:
+def read(content: bytes) -> tuple[Outputs | None, tuple[Problem, ...]]:
     return read_outputs(result_with({"predictions.npz": content}), SPEC, DATA)
 
 
 def test_a_good_file_is_read_without_problems() -> None:
     outputs, problems = read(npz(GOOD))
-    assert outputs is not None and problems == []
+    assert outputs is not None and problems == ()
     assert outputs.output.shape == (200, CLASSES) and outputs.score.dtype == np.float64
 
 
@@ -82,8 +82,10 @@ UNUSABLE = {
     "a header that lies": lying_header(),
     "foreign ids": npz(GOOD | {"row": ROWS + 10_000_000}),
     "duplicate ids": npz(GOOD | {"row": np.repeat(ROWS[:100], 2)}),
-    "ids of floats": npz(GOOD | {"row": ROWS.astype(float)}),
-    "ids in two dimensions": npz(GOOD | {"row": ROWS[:, None]}),
+    "ids between integers": npz(GOOD | {"row": ROWS + 0.5}),
+    "ids that are not numbers": npz(GOOD | {"row": np.full(len(ROWS), np.nan)}),
+    "huge ids": npz(GOOD | {"row": ROWS * 1e300}),
+    "ids in two dimensions": npz(GOOD | {"row": ROWS.reshape(-1, 2)}),
     "too few outputs": npz(GOOD | {"output": GOOD["output"][:50]}),
     "classes instead of logits": npz(GOOD | {"output": np.zeros(len(ROWS))}),
     "text": npz(GOOD | {"score": np.array(["x"] * len(DATA.score_labels))}),
@@ -95,7 +97,7 @@ UNUSABLE = {
 def test_unusable_files_are_a_sentence(name: str) -> None:
     outputs, problems = read(UNUSABLE[name])
     assert outputs is None
-    assert len(problems) == 1 and problems[0].startswith("predictions.npz")
+    assert len(problems) == 1 and problems[0].text.startswith("predictions.npz")
 
 
 def test_usable_but_wrong_is_both() -> None:
@@ -103,18 +105,36 @@ def test_usable_but_wrong_is_both() -> None:
     nan[3] = np.nan
     for change, word in (
         ({"score": nan}, "finite"),
-        ({"output": GOOD["output"][:, :, None]}, "shape"),
         ({"row": ROWS[:20], "output": GOOD["output"][:20]}, "held out"),
     ):
         outputs, problems = read(npz(GOOD | change))
         assert outputs is not None
-        assert len(problems) == 1 and word in problems[0]
+        assert len(problems) == 1 and word in problems[0].text
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"output": GOOD["output"][:, :, None]},
+        {"row": ROWS.astype(float)},
+        {"row": ROWS[:, None].astype(np.int32)},
+        {"score": GOOD["score"].astype(np.float16)},
+    ],
+)
+def test_what_says_the_same_in_another_form_is_taken(change: dict[str, Any]) -> None:
+    outputs, problems = read(npz(GOOD | change))
+    assert outputs is not None and problems == ()
+    assert outputs.output.shape == (len(ROWS), CLASSES) and (outputs.rows == ROWS).all()
 
 
 def test_a_missing_file_says_why() -> None:
     outputs, problems = read_outputs(result_with({}, {"predictions.npz": "not a regular file"}), SPEC, DATA)
-    assert outputs is None and problems == ["predictions.npz: not a regular file"]
-    assert read_outputs(result_with({}), SPEC, DATA)[1] == ["predictions.npz: missing"]
+    assert outputs is None and problems == (
+        Problem("predictions refused", "predictions.npz: not a regular file"),
+    )
+    assert read_outputs(result_with({}), SPEC, DATA)[1] == (
+        Problem("predictions missing", "predictions.npz: missing"),
+    )
 
 
 @given(st.binary(max_size=200), st.integers(0, 2000), st.integers(0, 255))

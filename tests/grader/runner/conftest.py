@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from mldebug.grader.runner import Limits, Pool, RunRequest, RunResult
+from mldebug.grader.runner.processes import tree_below
 
 Go = Callable[..., RunResult]
 
@@ -32,3 +33,33 @@ def request_for() -> Callable[..., RunRequest]:
 def go(pool: Pool, request_for: Callable[..., RunRequest]) -> Go:
     """Run a script in the pool that the test's module sees."""
     return lambda script, **options: pool.run(request_for(script, **options))
+
+
+@pytest.fixture(scope="session")
+def posix_pool() -> Iterator[Pool]:
+    with Pool(tier="posix") as running:
+        yield running
+
+
+@pytest.fixture(params=["strongest", "posix"])
+def any_pool(request: pytest.FixtureRequest, pool: Pool) -> Pool:
+    """The session's pool, and one of the weakest tier."""
+    return pool if request.param == "strongest" else request.getfixturevalue("posix_pool")
+
+
+@pytest.fixture
+def go_any(any_pool: Pool, request_for: Callable[..., RunRequest]) -> Go:
+    return lambda script, **options: any_pool.run(request_for(script, **options))
+
+
+@pytest.fixture
+def at_rest(any_pool: Pool) -> Callable[[], bool]:
+    """Whether no process of a run is left: only the zygote, or the warden, the zygote and its usher."""
+
+    def look() -> bool:
+        return all(
+            len(tree_below(worker._process.pid).pids) == (2 if worker.tier == "strict" else 0)
+            for worker in any_pool._idle
+        )
+
+    return look

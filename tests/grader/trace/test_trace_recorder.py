@@ -100,6 +100,7 @@ def test_the_record_of_a_small_training() -> None:
         "losses",
         "losses_digest",
         "backward_calls",
+        "gradient_calls",
         "nonfinite_losses",
         "first_nonfinite",
         "optimizer_steps",

@@ -1,0 +1,1 @@
+"""The judges of diagnoses: an offline rubric, and an endpoint that can only confirm what the rubric found."""

@@ -1,0 +1,95 @@
+"""The job stays the job: amounts of work that a fix may change, and those that it may not.
+
+Everything is compared with the reference on the same hidden data. Margins are wide: they are there for jobs
+that were gutted or faked, not for honest other choices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from .oracles.base import ROUNDING, Repair, rows_moved, swallowed
+from .oracles.wrong_device import not_shifted
+from .predictions import Problem
+
+LEAST_WORK = 0.2
+"""Share of the reference's training rows below which training did not take place. An early stop in the first
+fifth of the reference's epochs would leave nothing to stop."""
+ENOUGH_WORK = 0.5
+"""Share from which on nobody asks why; between the two, training must have been looked at while it went on
+(an early stop), at LEAST_ROUNDS times or more."""
+LEAST_ROUNDS = 3
+LEAST_PARAMETERS = 0.25
+"""Share of the reference's parameters: half the width leaves about a quarter of a square layer's."""
+LEAST_ROWS = 0.5
+"""Share of the different training rows that the reference saw: holding out 0.5 instead of 0.2 leaves 0.6."""
+
+
+def work(repair: Repair) -> float:
+    """Training rows seen, as a share of the reference's. Where a submission calls no module (it multiplies
+    its own matrices) the times that a loss was differentiated stand in."""
+    ours, theirs = repair.submission.hidden.trace, repair.reference.hidden.trace
+    rows = _of(ours, "train_forwards", "rows")
+    if not rows:
+        return _differentiated(ours) / max(_differentiated(theirs), 1.0)
+    return rows / max(_of(theirs, "train_forwards", "rows"), 1.0)
+
+
+def _differentiated(trace: Mapping[str, Any]) -> float:
+    return _of(trace, "backward_calls") + _of(trace, "gradient_calls")
+
+
+def breaches(repair: Repair) -> Iterator[Problem]:
+    """Ways in which a submission that finished and left predictions is no longer the job.
+
+    Later ones cost runs of their own: ask for the first only, where one is enough.
+    """
+    exam = repair.submission
+    ours, theirs = exam.hidden.trace, repair.reference.hidden.trace
+    outputs = exam.hidden.outputs
+    assert outputs is not None
+    done = work(repair)
+    modules = _of(ours, "train_forwards", "calls") + _of(ours, "eval_forwards", "calls") > 0
+    if ours.get("missing_hooks"):
+        yield Problem(
+            "observation", "it took away what observes the run, so nothing can be said of its training"
+        )
+    if done < ENOUGH_WORK and _of(ours, "eval_forwards", "rounds") < LEAST_ROUNDS:
+        yield Problem("too little training", f"it trains on {done:.0%} of the rows that the job trains on")
+    if modules:
+        if _of(ours, "train_forwards", "distinct_rows") < LEAST_ROWS * _of(
+            theirs, "train_forwards", "distinct_rows"
+        ):
+            yield Problem("too few rows", "it trains on less than half of the different rows that there are")
+        if _of(ours, "eval_forwards", "rows") < len(outputs.rows) + len(outputs.score):
+            yield Problem("no evaluation", "its predictions do not come from evaluating a model on all rows")
+    if _of(ours, "parameters", "elements") < LEAST_PARAMETERS * _of(theirs, "parameters", "elements"):
+        yield Problem("too small", "the trained model has less than a quarter of the job's parameters")
+    if found := swallowed(repair):
+        yield Problem("swallowed exceptions", found)
+    if _of(theirs, "devices", "step_cuda") and not _of(theirs, "devices", "step_cpu"):
+        if _of(ours, "devices", "step_cpu") or (modules and _of(ours, "devices", "train_cpu")):
+            yield Problem("left the accelerator", "it trains on the CPU, the job trains on the accelerator")
+        elif found := not_shifted(repair):
+            yield Problem("left the accelerator", found)
+    moved = rows_moved(repair.case)
+    if moved is not None and moved > ROUNDING:
+        yield Problem("rows", "its predictions depend on more than the row they are for")
+    yield from _untrained(repair)
+
+
+def _untrained(repair: Repair) -> Iterator[Problem]:
+    """With gradients of zero nothing is learned. Predictions that stay good were not learned by gradients."""
+    band = repair.spec.band
+    run = repair.submission.untrained
+    if run.finished and run.metric is not None and run.metric >= band.floor - band.margin:
+        yield Problem("not learned", "its predictions are as good when the training it shows learns nothing")
+
+
+def _of(trace: Mapping[str, Any], *path: str) -> float:
+    """A number in a record that a submission may have written; 0 for anything else."""
+    value: Any = trace
+    for name in path:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0

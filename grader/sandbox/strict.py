@@ -1,0 +1,152 @@
+"""The tier `strict`: the zygote in namespaces with a root of its own, and a cell for each run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from ..runner import limits as kernel_limits
+from ..runner.jail import Reaped
+from ..runner.processes import PATIENCE_SECONDS, PR_SET_PDEATHSIG, Tree, children_of, tree_of
+from ..runner.request import Limits
+from . import identity, kernel, landlock, seccomp
+from .cells import Cell, CellError, Usher, end, is_gone
+from .root import OWN, USER, covered_by_own, enter, mount_for_zygote
+from .visible import Shown
+
+FIRST = "/"
+"""Below which a run has `workspace`, `home` and `tmp`."""
+_OUTER = (
+    kernel.CLONE_NEWNS | kernel.CLONE_NEWPID | kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
+)
+_WRITABLE = tuple(f"/{name}" for name in OWN) + ("/dev/null", "/dev/zero", "/dev/full")
+_LANDLOCK_NEEDED = 1
+_OWN_PROCESSES = 3
+"""Of the zygote's user in its namespace, beside a run: the zygote, the usher and a cell's first."""
+
+
+def imprison(shown: Shown, keep: set[int]) -> None:
+    """Go, through forks, from the warden's process into the jail: returns in the zygote only, which is the
+    first process of its pid namespace. Every process that stays outside leaves through `os._exit`.
+
+    keep: descriptors that may stay open inside.
+
+    Raises:
+        OSError: this machine does not allow some part of it.
+    """
+    user = identity.ordinary_user()
+    if user is not None:
+        kernel.unshare(kernel.CLONE_NEWNS)
+        enter(shown)
+        identity.become(user)
+        identity.unshare_with_user(_OUTER, USER)
+    else:
+        identity.unshare_with_user(_OUTER, USER)
+        enter(shown)
+    with contextlib.suppress(OSError):
+        kernel.unshare(kernel.CLONE_NEWCGROUP)
+    told, telling = os.pipe()
+    if os.fork() != 0:
+        os._exit(0)
+    # the parent's end is awaited: only then does the signal at a parent's death mean the warden's
+    os.close(telling)
+    os.read(told, 1)
+    os.close(told)
+    kernel.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    mount_for_zygote(covered_by_own(shown))
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2 and int(name) not in keep:
+            with contextlib.suppress(OSError):
+                os.close(int(name))
+
+
+class StrictJail:
+    """Made in the zygote, after `imprison` and before torch is imported."""
+
+    tier = "strict"
+
+    def __init__(self, shown: Shown) -> None:
+        self._landlock = landlock.abi()
+        if self._landlock < _LANDLOCK_NEEDED:
+            raise OSError(38, "Landlock is not there or switched off")
+        self._filter = seccomp.program()
+        self._pid_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+        self._usher = Usher(covered_by_own(shown))
+
+    def room(self, order: dict[str, Any], limits: Limits) -> StrictRoom:
+        cell = self._usher.cell(limits.memory_mib << 20)
+        return StrictRoom(cell, self._usher.pid, self._pid_namespace, self._filter, self._landlock)
+
+
+class StrictRoom:
+    """Where one run takes place."""
+
+    folder = Path(FIRST)
+    parent = 0
+    """What the run sees as its parent: nothing."""
+
+    def __init__(self, cell: Cell, usher: int, pid_namespace: int, program: bytes, version: int) -> None:
+        self._cell = cell
+        self._usher = usher
+        self._pid_namespace = pid_namespace
+        self._program = program
+        self._landlock = version
+        self.workspace_fd: int | None = cell.workspace
+
+    def fork(self) -> int:
+        """As os.fork, the child being in the cell's pid namespace."""
+        kernel.setns(self._cell.namespaces["pid"], kernel.CLONE_NEWPID)
+        try:
+            pid = os.fork()
+        except BaseException:
+            kernel.setns(self._pid_namespace, kernel.CLONE_NEWPID)
+            raise
+        if pid:
+            kernel.setns(self._pid_namespace, kernel.CLONE_NEWPID)
+        return pid
+
+    def enter(self, limits: Limits) -> None:
+        """In the child: the cell's other namespaces, and every lock behind it."""
+        self._cell.join()
+        kernel_limits.apply(limits, _OWN_PROCESSES)
+        kernel.drop_capabilities()
+        landlock.restrict(self._landlock, ("/",), _WRITABLE)
+        seccomp.install(self._program)
+
+    def tree(self, most: int | None) -> Tree:
+        roots = (children_of(os.getpid())[0] - {self._usher}) | children_of(self._cell.init_pid)[0]
+        return tree_of(roots, most)
+
+    def extra_bytes(self) -> int:
+        return self._cell.bytes_in_files()
+
+    def reap_orphans(self, main: int) -> float:
+        return 0.0  # the cell's first process has them
+
+    def end(self, main: int) -> Reaped | None:
+        """Kill all that is in the cell, and wait until it is gone."""
+        end(self._cell)
+        reaped: Reaped = {}
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            with contextlib.suppress(ChildProcessError):
+                while True:
+                    pid, status, usage = os.wait4(-1, 0 if main not in reaped else os.WNOHANG)
+                    if pid == 0:
+                        break
+                    if pid == self._usher:
+                        raise CellError("the usher is gone")
+                    reaped[pid] = (status, usage)
+            if is_gone(self._cell, 0.05):
+                return reaped
+        return None
+
+    def close(self) -> None:
+        self._cell.close()
+        if self.workspace_fd is not None:
+            os.close(self.workspace_fd)

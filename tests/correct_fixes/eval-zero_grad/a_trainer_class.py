@@ -1,0 +1,143 @@
+# task: eval-zero_grad-tabular-1
+# mechanism: trainer-class
+# about: A trainer class owns network, optimizer and device: its epochs clear gradients before each
+# about: backward, its infer works in evaluation mode.
+
+"""Training job."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+
+@dataclass
+class Settings:
+    seed: int = 1234
+    held_out_fraction: float = 0.2
+    hidden: int = 64
+    dropout: float = 0.2
+    batch_size: int = 64
+    epochs: int = 12
+    learning_rate: float = 5e-3
+
+
+# Architecture
+class RowNetwork(nn.Module):
+    """Row network class."""
+
+    def __init__(self, num_features, num_categories, hidden, dropout):
+        super().__init__()
+        self.lin1 = nn.Linear(num_features, hidden)
+        self.norm1 = nn.BatchNorm1d(hidden)
+        self.lin2 = nn.Linear(hidden, hidden)
+        self.norm2 = nn.BatchNorm1d(hidden)
+        self.dropout = nn.Dropout(p=dropout)
+        self.readout = nn.Linear(hidden, num_categories)
+
+    def forward(self, x):
+        x = self.dropout(torch.relu(self.norm1(self.lin1(x))))
+        x = self.dropout(torch.relu(self.norm2(self.lin2(x))))
+        return self.readout(x)
+
+
+def split_rows(num_rows, held_out_fraction, seed):
+    idx = np.random.default_rng(seed).permutation(num_rows)
+    num_holdout = int(num_rows * held_out_fraction)
+    return idx[num_holdout:], idx[:num_holdout]
+
+
+def to_unit(features, mean, std):
+    """To unit."""
+    return torch.from_numpy(((features - mean) / std).astype(np.float32))
+
+
+class Trainer:
+    """Trains a network and runs it in evaluation mode."""
+
+    def __init__(self, learner: nn.Module, learning_rate: float, target_device: torch.device) -> None:
+        self.learner = learner.to(target_device)
+        self.device = target_device
+        self.loss_fn = nn.CrossEntropyLoss()
+        self.optimizer = torch.optim.Adam(self.learner.parameters(), lr=learning_rate)
+
+    def step(self, features: torch.Tensor, targets: torch.Tensor) -> float:
+        self.optimizer.zero_grad(set_to_none=True)
+        cost = self.loss_fn(self.learner(features), targets)
+        cost.backward()
+        self.optimizer.step()
+        return cost.item()
+
+    def fit_epoch(self, batches: DataLoader) -> float:
+        self.learner.train()
+        running_loss = 0.0
+        for features, targets in batches:
+            cost = self.step(features.to(self.device), targets.to(self.device))
+            running_loss += cost * len(targets)
+        return running_loss / len(batches.dataset)
+
+    @torch.no_grad()
+    def infer(self, features: torch.Tensor, batch_size: int = 1_000) -> torch.Tensor:
+        self.learner.eval()
+        return torch.cat([self.learner(chunk.to(self.device)) for chunk in features.split(batch_size)])
+
+    def check(self, features: torch.Tensor, targets: torch.Tensor) -> tuple[float, float]:
+        preds = self.infer(features)
+        targets = targets.to(self.device)
+        n_correct = preds.argmax(dim=1) == targets
+        return self.loss_fn(preds, targets).item(), n_correct.float().mean().item()
+
+
+def go():
+    settings = Settings()
+    torch.manual_seed(settings.seed)
+    target_device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    print(f"on {target_device}, {asdict(settings)}")
+    with np.load("data/train.npz") as raw:
+        ids, features, targets = raw["row"], raw["features"], raw["label"]
+    with np.load("data/score.npz") as raw:
+        service_features = raw["features"]
+    train_rows, holdout_rows = split_rows(len(ids), settings.held_out_fraction, settings.seed)
+    num_categories = int(targets[train_rows].max()) + 1
+    print(f"{len(train_rows)} training records, {len(holdout_rows)} held out, {num_categories} classes")
+    mean = features[train_rows].mean(axis=0)
+    std = features[train_rows].std(axis=0)
+    x_train = to_unit(features[train_rows], mean, std)
+    x_holdout = to_unit(features[holdout_rows], mean, std)
+    x_service = to_unit(service_features, mean, std)
+    y_train = torch.from_numpy(targets[train_rows])
+    y_holdout = torch.from_numpy(targets[holdout_rows])
+    train_dl = DataLoader(TensorDataset(x_train, y_train), batch_size=settings.batch_size, shuffle=True)
+    learner = RowNetwork(features.shape[1], num_categories, settings.hidden, settings.dropout)
+    trainer = Trainer(learner, settings.learning_rate, target_device)
+    history = []
+    # Go
+    for epoch in range(1, settings.epochs + 1):
+        train_loss = trainer.fit_epoch(train_dl)
+        held_out_loss, accuracy = trainer.check(x_holdout, y_holdout)
+        print(
+            f"EPOCH {epoch:d}, TRN LOSS {train_loss:.6f}, "
+            f"held-out LOSS {held_out_loss:.6f}, HIT RATE {accuracy:.5f}"
+        )
+        history.append(
+            {"epoch": epoch, "train_loss": train_loss, "held_out_loss": held_out_loss, "accuracy": accuracy}
+        )
+    # Output files
+    np.savez(
+        "predictions.npz",
+        row=ids[holdout_rows],
+        output=trainer.infer(x_holdout).cpu().numpy(),
+        score=trainer.infer(x_service).cpu().numpy(),
+    )
+    final = {key: entry for key, entry in history[-1].items() if key != "epoch"}
+    Path("metrics.json").write_text(json.dumps({"history": history, "final": final}, indent=2))
+    print(f"complete: held-out HIT RATE {accuracy:.5f}")
+
+
+# Main
+if __name__ == "__main__":
+    go()

@@ -1,0 +1,153 @@
+# task: leakage-tabular-2
+# mechanism: selection-on-a-validation-part
+# about: Three disjoint parts: training, validation, held out. The best epoch on the validation part is
+# about: kept; the held-out rows are for reporting only.
+
+import copy
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+
+@dataclass
+class Config:
+    seed: int = 1234
+    held_out_fraction: float = 0.2
+    validation_fraction: float = 0.1
+    hidden: int = 64
+    dropout: float = 0.2
+    batch_size: int = 64
+    epochs: int = 12
+    learning_rate: float = 0.005
+
+
+class RowClassifier(nn.Module):
+    def __init__(self, n_inputs, n_kinds, hidden, dropout):
+        super().__init__()
+        self.dense1 = nn.Linear(n_inputs, hidden)
+        self.bnorm1 = nn.BatchNorm1d(hidden)
+        self.dense2 = nn.Linear(hidden, hidden)
+        self.bnorm2 = nn.BatchNorm1d(hidden)
+        self.dropout = nn.Dropout(dropout)
+        self.top = nn.Linear(hidden, n_kinds)
+
+    def forward(self, inputs):
+        inputs = self.dropout(torch.relu(self.bnorm1(self.dense1(inputs))))
+        inputs = self.dropout(torch.relu(self.bnorm2(self.dense2(inputs))))
+        return self.top(inputs)
+
+
+def divide_rows(n_rows, held_out_fraction, validation_fraction, seed):
+    row_order = np.random.default_rng(seed).permutation(n_rows)
+    holdout_n = int(n_rows * held_out_fraction)
+    validation_n = int(n_rows * validation_fraction)
+    rows_holdout, rows_validation, rows_train = np.split(row_order, [holdout_n, holdout_n + validation_n])
+    return rows_train, rows_validation, rows_holdout
+
+
+def standardise(features, avg, sd):
+    return torch.from_numpy(((features - avg) / sd).astype(np.float32))
+
+
+def train_one_pass(model, dl, loss_fn, optimizer, run_device):
+    model.train()
+    running_loss = 0.0
+    for features, y_true in dl:
+        features, y_true = features.to(run_device), y_true.to(run_device)
+        optimizer.zero_grad()
+        preds = model(features)
+        loss_value = loss_fn(preds, y_true)
+        loss_value.backward()
+        optimizer.step()
+        running_loss += loss_value.item() * len(y_true)
+    return running_loss / len(dl.dataset)
+
+
+def predict(model, features, run_device, batch_size=1000):
+    model.eval()
+    with torch.no_grad():
+        return torch.cat(
+            [model(minibatch.to(run_device)) for minibatch in features.split(batch_size)]
+        )
+
+
+def evaluate(model, features, y_true, loss_fn, run_device):
+    preds = predict(model, features, run_device)
+    y_true = y_true.to(run_device)
+    num_right = preds.argmax(dim=1) == y_true
+    return loss_fn(preds, y_true).item(), num_right.float().mean().item()
+
+
+def main():
+    config = Config()
+    torch.manual_seed(config.seed)
+    run_device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    print(f"running on {run_device} - {asdict(config)}")
+
+    with np.load("data/train.npz") as arrays_in:
+        row_ids, features, y_true = arrays_in["row"], arrays_in["features"], arrays_in["label"]
+    with np.load("data/score.npz") as arrays_in:
+        inputs_service = arrays_in["features"]
+
+    rows_train, rows_validation, rows_holdout = divide_rows(
+        len(row_ids), config.held_out_fraction, config.validation_fraction, config.seed
+    )
+    n_kinds = int(y_true[rows_train].max()) + 1
+    print(f"{len(rows_train)} training records - {len(rows_holdout)} held out - {n_kinds} labels")
+
+    avg = features[rows_train].mean(axis=0)
+    sd = features[rows_train].std(axis=0)
+    train_x = standardise(features[rows_train], avg, sd)
+    validation_x = standardise(features[rows_validation], avg, sd)
+    holdout_x = standardise(features[rows_holdout], avg, sd)
+    service_x = standardise(inputs_service, avg, sd)
+
+    train_y = torch.from_numpy(y_true[rows_train])
+    validation_y = torch.from_numpy(y_true[rows_validation])
+    holdout_y = torch.from_numpy(y_true[rows_holdout])
+    dl_train = DataLoader(
+        TensorDataset(train_x, train_y),
+        batch_size=config.batch_size,
+        shuffle=True
+    )
+
+    model = RowClassifier(features.shape[1], n_kinds, config.hidden, config.dropout).to(run_device)
+    loss_fn = nn.CrossEntropyLoss()
+    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
+
+    history = []
+    best_loss, best_epoch, best_state = float("inf"), 0, None
+    for epoch in range(1, config.epochs + 1):
+        train_loss = train_one_pass(model, dl_train, loss_fn, optimizer, run_device)
+        validation_loss, _ = evaluate(model, validation_x, validation_y, loss_fn, run_device)
+        if validation_loss < best_loss:
+            best_loss, best_epoch = validation_loss, epoch
+            best_state = copy.deepcopy(model.state_dict())
+        held_out_loss, accuracy = evaluate(model, holdout_x, holdout_y, loss_fn, run_device)
+        print(
+            f"EPOCH {epoch:d} - TRAIN LOSS {train_loss:.3f} - "
+            f"held-out LOSS {held_out_loss:.3f} - ACCURACY {accuracy:.2f}"
+        )
+        history.append(
+            {"epoch": epoch, "train_loss": train_loss, "held_out_loss": held_out_loss, "accuracy": accuracy}
+        )
+
+    model.load_state_dict(best_state)
+    np.savez(
+        "predictions.npz",
+        row=row_ids[rows_holdout],
+        output=predict(model, holdout_x, run_device).cpu().numpy(),
+        score=predict(model, service_x, run_device).cpu().numpy(),
+    )
+    final = {name_: val for name_, val in history[best_epoch - 1].items() if name_ != "epoch"}
+    Path("metrics.json").write_text(json.dumps({"history": history, "final": final}, indent=2))
+    print(f"complete: epoch {best_epoch}, held-out ACCURACY {final['accuracy']:.2f}")
+
+
+if __name__ == "__main__":
+    main()
