@@ -17,11 +17,15 @@ LEAST_WORK = 0.2
 """Share of the reference's training rows below which training did not take place. An early stop in the first
 fifth of the reference's epochs would leave nothing to stop."""
 ENOUGH_WORK = 0.5
-"""Share from which on nobody asks why; between the two, training must have been looked at while it went on
-(an early stop), at LEAST_ROUNDS times or more."""
+"""Share from which on nobody asks why. Between the two, it must be a stop that validation can have driven: a
+part of the rows was neither trained on nor held out, and models were evaluated while training went on."""
 LEAST_ROUNDS = 3
+LEAST_VALIDATION = 0.05
+"""Share of the rows in such a part."""
 LEAST_PARAMETERS = 0.25
 """Share of the reference's parameters: half the width leaves about a quarter of a square layer's."""
+MOST_PARAMETERS = 8.0
+"""Twice the width has about four times as many. A layer left as wide as there are rows has more."""
 LEAST_ROWS = 0.5
 """Share of the different training rows that the reference saw: holding out 0.5 instead of 0.2 leaves 0.6."""
 
@@ -55,7 +59,7 @@ def breaches(repair: Repair) -> Iterator[Problem]:
         yield Problem(
             "observation", "it took away what observes the run, so nothing can be said of its training"
         )
-    if done < ENOUGH_WORK and _of(ours, "eval_forwards", "rounds") < LEAST_ROUNDS:
+    if done < ENOUGH_WORK and not _stopped_early(repair):
         yield Problem("too little training", f"it trains on {done:.0%} of the rows that the job trains on")
     if modules:
         if _of(ours, "train_forwards", "distinct_rows") < LEAST_ROWS * _of(
@@ -66,6 +70,8 @@ def breaches(repair: Repair) -> Iterator[Problem]:
             yield Problem("no evaluation", "its predictions do not come from evaluating a model on all rows")
     if _of(ours, "parameters", "elements") < LEAST_PARAMETERS * _of(theirs, "parameters", "elements"):
         yield Problem("too small", "the trained model has less than a quarter of the job's parameters")
+    elif _of(ours, "parameters", "elements") > MOST_PARAMETERS * _of(theirs, "parameters", "elements"):
+        yield Problem("too large", "the trained model has more than eight times the job's parameters")
     if found := swallowed(repair):
         yield Problem("swallowed exceptions", found)
     if _of(theirs, "devices", "step_cuda") and not _of(theirs, "devices", "step_cpu"):
@@ -77,6 +83,18 @@ def breaches(repair: Repair) -> Iterator[Problem]:
     if moved is not None and moved > ROUNDING:
         yield Problem("rows", "its predictions depend on more than the row they are for")
     yield from _untrained(repair)
+
+
+def _stopped_early(repair: Repair) -> bool:
+    hidden = repair.submission.hidden
+    assert hidden.outputs is not None
+    rows = len(hidden.data.train[repair.spec.id_field])
+    rest = rows - len(hidden.outputs.rows) - _of(hidden.trace, "train_forwards", "distinct_rows")
+    return (
+        rest >= LEAST_VALIDATION * rows
+        and _of(hidden.trace, "eval_forwards", "rounds") >= LEAST_ROUNDS
+        and _of(hidden.trace, "train_forwards", "distinct_rows") > 0
+    )
 
 
 def _untrained(repair: Repair) -> Iterator[Problem]:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, Phase, find, given, seed, settings
@@ -22,17 +22,18 @@ from mldebug.mutators.base import bug_classes
 from mldebug.mutators.rewrites import REWRITES, Amount, Choice, rewrite_all
 from mldebug.mutators.workspace import check_python
 from mldebug.seeds import Draw
-from mldebug.strategies import KINDS, Kind, Submission, equivalent_rewrites, submissions, variants
+from mldebug.strategies import KINDS, Submission, bug_sets, equivalent_rewrites, submissions, variants
 
 DEEP = settings.default.max_examples > 100
 EXECUTED = 60 if DEEP else 1
 """Rewritten workspaces of each clean job, and of each class of mutants, that are run."""
 
-FEW = settings(max_examples=200 if DEEP else 5)
-"""For examples that cost half a second each: another style of another script to be analysed."""
+FEW = settings(max_examples=200 if DEEP else 3)
+"""For examples that cost a second each: another set of classes, another style of a script to be analysed."""
 
-QUICK = settings(max_examples=100, phases=[Phase.generate, Phase.shrink])
+QUICK = settings(max_examples=30, phases=[Phase.generate, Phase.shrink])
 ONE = settings(max_examples=1, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+T = TypeVar("T")
 
 ODD_JOB = """\
 from __future__ import annotations
@@ -164,29 +165,25 @@ def test_a_variant_compiles_and_is_what_its_request_gives(variant: Variant) -> N
 
 
 @FEW
-@given(variants(bugs="leakage,eval", scripts=["glyph_cnn", "machine_gru"]))
+@given(
+    variants(
+        bugs=st.sets(st.sampled_from(["leakage", "eval"]), min_size=1),
+        scripts=st.sampled_from(["glyph_cnn", ["glyph_cnn", "machine_gru"]]),
+    )
+)
 def test_bugs_and_scripts_can_be_given(variant: Variant) -> None:
-    assert variant.bugs == ("data_leakage", "missing_eval_mode")
+    assert set(variant.bugs) <= {"data_leakage", "missing_eval_mode"}
     assert variant.script in {"glyph_cnn", "machine_gru"}
 
 
-@FEW
-@given(
-    variants(
-        bugs=st.sets(st.sampled_from(["shape", "eval"]), min_size=1, max_size=2),
-        scripts=st.sampled_from(job_names()),
-    )
-)
-def test_bugs_and_scripts_can_be_strategies(variant: Variant) -> None:
-    assert set(variant.bugs) <= {"shape_mismatch", "missing_eval_mode"}
-
-
 def test_variants_shrink_to_the_first_script_seed_0_and_a_single_class() -> None:
-    first = find(variants(), lambda _: True, settings=QUICK)
-    assert (first.seed, first.index, first.bugs) == (0, 0, bug_classes()[:1])
+    assert bug_sets()[: len(bug_classes())] == tuple((bug,) for bug in bug_classes())
+    sets = st.sampled_from(["leakage", "eval", "leakage,eval"])
+    first = find(variants(bugs=sets), lambda _: True, settings=QUICK)
+    assert (first.seed, first.index, first.bugs) == (0, 0, ("data_leakage",))
     assert first.script == job_names()[0]
-    pair = find(variants(), lambda one: len(one.bugs) == 2, settings=QUICK)
-    assert (pair.seed, pair.index, pair.bugs) == (0, 0, bug_classes()[:2])
+    pair = find(variants(bugs=sets), lambda one: len(one.bugs) == 2, settings=QUICK)
+    assert (pair.seed, pair.index, pair.script) == (0, 0, job_names()[0])
 
 
 def test_the_same_hypothesis_seed_draws_the_same_examples() -> None:
@@ -195,7 +192,7 @@ def test_the_same_hypothesis_seed_draws_the_same_examples() -> None:
 
         @seed(20)
         @settings(
-            max_examples=8, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+            max_examples=4, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
         )
         @given(submissions(variants(bugs="eval", scripts="machine_gru"), ["untouched", "garbage", "swapped"]))
         def collect(submission: Submission) -> None:
@@ -205,7 +202,7 @@ def test_the_same_hypothesis_seed_draws_the_same_examples() -> None:
         return found
 
     one, two = examples(), examples()
-    assert one == two and len({submission.variant.seed for submission in one}) > 2
+    assert one == two and len({submission.variant.seed for submission in one}) > 1
 
 
 @pytest.mark.parametrize(
@@ -229,10 +226,10 @@ def test_what_no_script_can_host_is_an_error(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_verified_variant_was_executed(pool: Pool) -> None:
-    strategy = variants(bugs="shape", scripts="tabular_classifier", verified=True, pool=pool)
-    variant = find(strategy, lambda _: True, settings=ONE)
+    strategy = variants(bugs="leakage", scripts="tabular_classifier", verified=True, pool=pool)
+    variant = one_of(strategy)
     assert variant.verified and variant.alert
-    made = {kind: drawn(variant, kind).expected for kind in KINDS if kind != "partial"}
+    made = {kind: one_of(submissions(variant, [kind])).expected for kind in KINDS if kind != "partial"}
     assert made["reference"] is made["rewritten_reference"] is True
     assert made["untouched"] is made["rewritten_untouched"] is made["garbage"] is made["swapped"] is False
     assert made["other_bug"] is None
@@ -241,12 +238,21 @@ def test_a_verified_variant_was_executed(pool: Pool) -> None:
 # -- submissions -------------------------------------------------------------------------------------------
 
 
-def drawn(variant: Variant, *kinds: Kind) -> Submission:
-    return find(submissions(variant, kinds or KINDS), lambda _: True, settings=ONE)
+def one_of(strategy: st.SearchStrategy[T]) -> T:
+    """One example."""
+    found: list[T] = []
+
+    @ONE
+    @given(strategy)
+    def take(example: T) -> None:
+        found.append(example)
+
+    take()
+    return found[-1]
 
 
 @FEW
-@given(submissions(variants(bugs=st.sampled_from(["shape,device", "leakage,eval"]))))
+@given(submissions(variants(bugs=st.sampled_from(["leakage", "leakage,eval"]))))
 def test_a_submission_is_what_its_kind_says(submission: Submission) -> None:
     variant, files = submission.variant, submission.files
     assert submission.kind in KINDS and variant.entrypoint in files
@@ -273,7 +279,7 @@ def test_a_submission_is_what_its_kind_says(submission: Submission) -> None:
 
 
 @FEW
-@given(variants(bugs=st.sampled_from(["leakage,eval", "zero_grad,leakage,eval"])), st.data())
+@given(variants(bugs=st.sampled_from(["leakage,eval", "device,leakage,eval"])), st.data())
 def test_a_partial_fix_leaves_the_edits_of_some_bugs(variant: Variant, data: st.DataObject) -> None:
     partial = data.draw(submissions(variant, ["partial"]))
     left = set(variant.bugs) - set(partial.fixed)
@@ -286,9 +292,9 @@ def test_a_partial_fix_leaves_the_edits_of_some_bugs(variant: Variant, data: st.
 
 def test_every_kind_is_drawn_and_the_plainest_is_what_it_shrinks_to() -> None:
     variant = unverified(Request(("data_leakage", "missing_eval_mode"), 3))
-    assert [drawn(variant, kind).kind for kind in KINDS] == list(KINDS)
-    assert find(submissions(variant), lambda _: True, settings=QUICK).kind == "untouched"
-    assert len(repr(drawn(variant))) < 300
+    assert [one_of(submissions(variant, [kind])).kind for kind in KINDS] == list(KINDS)
+    plainest = find(submissions(variant), lambda _: True, settings=QUICK)
+    assert plainest.kind == "untouched" and len(repr(plainest)) < 300
 
 
 def test_kinds_are_checked() -> None:
@@ -340,17 +346,16 @@ def test_rewritten_jobs_leave_the_same_bits(name: str, pool: Pool) -> None:
     files, entrypoint, data = workspace(name)
     wanted = left_behind(pool, files, entrypoint, data, "cpu")
     assert wanted["outcome"] == ("ok", 0) and PREDICTIONS in wanted["artifacts"] and wanted["stdout"]
-    made = [[(one, Choice(Draw("together", name, one.name), "one")) for one in REWRITES]]
+    part = REWRITES if DEEP else REWRITES[[*job_names(), *ODD_JOBS].index(name) % 3 :: 3]
+    made = [[(one, Choice(Draw("together", name, one.name), "some")) for one in part]]
     made += [steps(Draw("executed", name, number)) for number in range(EXECUTED)]
     for several in made:
         new = rewrite_all(files, entrypoint, several)
-        assert new != files or len(several) < len(REWRITES)
+        assert new != files or len(several) < len(part)
         assert left_behind(pool, new, entrypoint, data, "cpu") == wanted, several
 
 
-@pytest.mark.parametrize(
-    "bug", bug_classes() if DEEP else ["shape_mismatch", "wrong_device", "missing_eval_mode"]
-)
+@pytest.mark.parametrize("bug", bug_classes() if DEEP else ["shape_mismatch", "wrong_device"])
 def test_rewritten_mutants_fail_the_same_way(bug: str, pool: Pool) -> None:
     for number in range(EXECUTED):
         variant = unverified(Request((bug,), 40 + number))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...clean_scripts.spec import Array, JobSpec
-from ..alter import kept_scores
+from ..alter import jittered_scores, kept_scores
 from ..evidence import Evidence, Observed
 from ..examination import Examination
 from ..predictions import Outputs
@@ -129,6 +129,20 @@ def rows_moved(case: Case) -> float | None:
         distance(_by_id(hidden.outputs, kept), _by_id(altered.outputs, kept)),
     )
     return gap / scale(hidden.outputs)
+
+
+def roughness(case: Case) -> float | None:
+    """The median change of a scoring row's prediction, in scales, when its features move by next to nothing.
+
+    A network's is of the order of the jitter. One that drops units by a hash of the row answers every row
+    another way, though never the same row in two ways. None where the runs cannot be compared.
+    """
+    hidden, altered = case.evidence.hidden, case.evidence.altered
+    if hidden is None or altered is None or hidden.outputs is None or altered.outputs is None:
+        return None
+    near, _far = jittered_scores(len(hidden.outputs.score))
+    gaps = np.abs(hidden.outputs.score[near] - altered.outputs.score[near]).reshape(len(near), -1).max(axis=1)
+    return float(np.median(np.nan_to_num(gaps, nan=np.inf))) / scale(hidden.outputs)
 
 
 def _set_a(spec: JobSpec, hidden: Observed, altered: Observed) -> Array:

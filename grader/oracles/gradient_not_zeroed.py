@@ -57,8 +57,12 @@ def judge(case: Case) -> Finding:
     return Finding(NAME, present, f"{what}; {effect}", factor, floor, unclear=not present, facts=facts)
 
 
-UNLIKE_SHARE = 0.3
+UNLIKE_SHARE = 0.1
 """Share of the steps at which a gradient was used that is not the computed one: none in correct programs."""
+
+
+UNDAMPED = 0.9999
+"""Momentum from which on a buffer is the sum that the bug kept in `.grad`; 0.99 is the largest in use."""
 
 
 def still_there(repair: Repair) -> str | None:
@@ -70,6 +74,9 @@ def still_there(repair: Repair) -> str | None:
     used = repair.submission.hidden.trace.get("used_gradients", {})
     if used.get("unlike", 0) > UNLIKE_SHARE * max(used.get("steps", 0), 1):
         return f"{used['unlike']} of {used['steps']} steps used gradients that are not those computed"
+    momentum = repair.submission.hidden.trace.get("momentum")
+    if isinstance(momentum, int | float) and momentum >= UNDAMPED:
+        return f"a momentum of {momentum:g} adds up all gradients there ever were"
     return None
 
 

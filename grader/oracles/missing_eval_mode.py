@@ -5,7 +5,7 @@ Two keys, because each alone can be satisfied by a job that is still wrong, or b
 
 from __future__ import annotations
 
-from .base import ROUNDING, Case, Finding, Repair, rows_moved
+from .base import ROUNDING, Case, Finding, Repair, roughness, rows_moved
 
 NAME = "missing_eval_mode"
 
@@ -48,6 +48,10 @@ def judge(case: Case) -> Finding:
     )
 
 
+ROUGH = 0.02
+"""Median change of a prediction, in output scales, from which on a job does not answer a row but its last
+digits: correct jobs change by about the jitter (1e-4), a mask that hangs on them by a tenth and more."""
+
 NOISY_SHARE = 0.01
 """Rows in noisy evaluations, as a share of the rows held out and scored, from which on noise is to be called
 one. A dry run of a fresh network to learn its sizes takes a row or two; an evaluation takes all."""
@@ -67,4 +71,9 @@ def still_there(repair: Repair) -> str | None:
     moved = rows_moved(repair.case)
     if moved is None:
         return "its effect could not be compared"
-    return f"predictions moved by {moved:.3g} output scales" if moved > ROUNDING else None
+    if moved > ROUNDING:
+        return f"predictions moved by {moved:.3g} output scales"
+    rough = roughness(repair.case)
+    if rough is not None and rough > ROUGH:
+        return f"next to equal rows are answered differently, by {rough:.3g} output scales"
+    return None

@@ -1,4 +1,4 @@
-"""The files of a workspace in one anonymous file, to be passed to a zygote that cannot see the caller's disk."""
+"""The files of a workspace in one anonymous file, for a zygote that cannot see the caller's disk."""
 
 from __future__ import annotations
 

@@ -16,7 +16,6 @@ from typing import cast
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 PATIENCE_SECONDS = 20.0
@@ -29,8 +28,8 @@ def prctl(option: int, value: int) -> bool:
     return bool(_LIBC.prctl(option, value, 0, 0, 0) == 0)
 
 
-def names_in(folder: str | Path) -> list[str]:
-    """The names in a folder, in no particular order."""
+def names_in(folder: str | Path | int) -> list[str]:
+    """The names in a folder (a path or a descriptor), in no particular order."""
     with os.scandir(folder) as entries:
         return [entry.name for entry in entries]
 
@@ -82,20 +81,27 @@ class Tree:
     threads: int
 
     def resident_bytes(self) -> dict[int, int]:
-        """The resident size of each; pages that processes share count for each of them."""
-        found = {}
-        for pid in self.pids:
-            with contextlib.suppress(OSError, IndexError):
-                found[pid] = int(Path(f"/proc/{pid}/statm").read_bytes().split()[1]) * _PAGE
-        return found
+        """The resident size of each with its page tables, which a run can make larger than all else; pages
+        that processes share count for each of them."""
+        return {pid: held for pid in self.pids if (held := _status_bytes(pid, b"VmRSS:", b"VmPTE:"))}
+
+
+def _status_bytes(pid: int, *names: bytes) -> int:
+    """The sum of these sizes of a process; 0 when it is gone or has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_bytes().splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) for line in lines if line.startswith(names)) * 1024
 
 
 def proportional_bytes(pid: int) -> int:
-    """Resident memory of a process with shared pages divided among their holders: exact, but slow."""
+    """Resident memory of a process with shared pages divided among their holders, and its page tables: exact,
+    but slow."""
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{pid}/smaps_rollup").read_bytes().splitlines():
             if line.startswith(b"Pss:"):
-                return int(line.split()[1]) * 1024
+                return int(line.split()[1]) * 1024 + _status_bytes(pid, b"VmPTE:")
     return 0
 
 

@@ -2,7 +2,7 @@
 
 Started as `python -P -m mldebug.grader.runner.zygote DESCRIPTOR BASE TIER` with a small environment; it says
 through the socket DESCRIPTOR which guarantees it found, or that the tier cannot be had here; then it is told
-there what to run. It holds no secret, and ends when the socket does. BASE is the folder in which all its runs'
+there what to run. It holds no secret, and ends when the socket does. BASE is the folder in which its runs'
 folders lie, where they lie on disk; it is removed at the end, should the caller have been killed.
 
 In the tier `strict`, the process that was started stays outside as the warden and waits; the zygote proper is

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from .guarantees import GUARANTEES, TIERS
+from .doctor import Doctor, doctor
+from .guarantees import GUARANTEES, REQUIRE_VARIABLE, TIER_VARIABLE, TIERS, required
 
-__all__ = ["GUARANTEES", "TIERS"]
+__all__ = ["GUARANTEES", "REQUIRE_VARIABLE", "TIERS", "TIER_VARIABLE", "Doctor", "doctor", "required"]

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from ..runner.folder import RunFolder
 from ..runner.jail import Jail
@@ -260,7 +260,7 @@ def _write(outside: Outside) -> None:
             Path(folder, outside.mark).touch()
     secret = outside.secrets[0]
     with contextlib.suppress(OSError):
-        os.chmod(secret, 0o640)
+        Path(secret).chmod(0o640)
     with contextlib.suppress(OSError):
         os.utime(secret, (1, 1))
     with contextlib.suppress(OSError):

@@ -28,9 +28,10 @@ TIER_VARIABLE = "MLDEBUG_TIER"
 
 HELP: Mapping[str, str] = {
     "strict": (
-        "strict needs Linux 5.14 or later on x86_64 or aarch64 with user namespaces, Landlock and seccomp: try "
-        "`sysctl user.max_user_namespaces=15000`, `sysctl kernel.apparmor_restrict_unprivileged_userns=0`, in a "
-        "container `--security-opt seccomp=unconfined --security-opt systempaths=unconfined` (Docker), or root"
+        "strict needs Linux 5.14 or later on x86_64 or aarch64 with user namespaces, Landlock and seccomp: "
+        "try `sysctl user.max_user_namespaces=15000` and "
+        "`sysctl kernel.apparmor_restrict_unprivileged_userns=0`, or in Docker "
+        "`--security-opt seccomp=unconfined --security-opt systempaths=unconfined`"
     ),
     "restricted": (
         "restricted needs Landlock and seccomp (Linux 5.13 or later; in a container, a seccomp profile that "

@@ -110,4 +110,4 @@ def _give(folder: Path, user: int) -> None:
     folder.parent.chmod(0o711)
     for path, _folders, files in os.walk(folder):
         for name in (".", *files):
-            os.chown(os.path.join(path, name), user, user, follow_symlinks=False)
+            os.chown(Path(path, name), user, user, follow_symlinks=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import signal
 import time
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 from ..runner import limits as kernel_limits
 from ..runner.jail import Reaped
-from ..runner.processes import PATIENCE_SECONDS, PR_SET_PDEATHSIG, Tree, children_of, tree_of
+from ..runner.processes import PATIENCE_SECONDS, PR_SET_PDEATHSIG, Tree, children_of, names_in, tree_of
 from ..runner.request import Limits
 from . import identity, kernel, landlock, seccomp
 from .cells import Cell, CellError, Usher, end, is_gone
@@ -24,7 +23,7 @@ FIRST = "/"
 _OUTER = (
     kernel.CLONE_NEWNS | kernel.CLONE_NEWPID | kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
 )
-_WRITABLE = tuple(f"/{name}" for name in OWN) + ("/dev/null", "/dev/zero", "/dev/full")
+_WRITABLE = (*(f"/{name}" for name in OWN), "/dev/null", "/dev/zero", "/dev/full")
 _LANDLOCK_NEEDED = 1
 _OWN_PROCESSES = 3
 """Of the zygote's user in its namespace, beside a run: the zygote, the usher and a cell's first."""
@@ -59,7 +58,7 @@ def imprison(shown: Shown, keep: set[int]) -> None:
     os.close(told)
     kernel.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     mount_for_zygote(covered_by_own(shown))
-    for name in os.listdir("/proc/self/fd"):
+    for name in names_in("/proc/self/fd"):
         if int(name) > 2 and int(name) not in keep:
             with contextlib.suppress(OSError):
                 os.close(int(name))

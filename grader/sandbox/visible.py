@@ -118,9 +118,9 @@ def _system(result: Shown) -> None:
     result.trees += [path for path in _SYSTEM_FILES if Path(path).exists()]
     for line in Path("/proc/self/maps").read_text().splitlines():
         path = line[73:].strip()
-        if path.startswith("/") and Path(path).is_file() and not _below(path, result.paths()):
-            if path.endswith(".so") or ".so." in path:
-                result.trees.append(path)
+        library = path.startswith("/") and (path.endswith(".so") or ".so." in path)
+        if library and Path(path).is_file() and not _below(path, result.paths()):
+            result.trees.append(path)
 
 
 def _interpreter(result: Shown) -> None:

@@ -40,6 +40,13 @@ LOSSES = (
 """Elementwise: a target of another shape is broadcast, with a warning at most."""
 
 
+def _is_expanded(tensor: torch.Tensor) -> bool:
+    """Whether elements stand for several places, as `expand` and `broadcast_tensors` leave them."""
+    if tensor.layout != torch.strided:
+        return False
+    return any(size > 1 and step == 0 for size, step in zip(tensor.shape, tensor.stride(), strict=True))
+
+
 def _argument(call: Call, position: int, name: str, default: Any) -> Any:
     args, kwargs = call
     return args[position] if len(args) > position else kwargs.get(name, default)
@@ -131,6 +138,7 @@ class Functional:
         def look(call: Call) -> None:
             given, target = _argument(call, 0, "input", None), _argument(call, 1, "target", None)
             if isinstance(given, torch.Tensor) and isinstance(target, torch.Tensor):
-                self._shapes.compare(name, given.shape, target.shape)
+                crossed = _is_expanded(given) and _is_expanded(target)
+                self._shapes.compare(name, given.shape, target.shape, crossed=crossed)
 
         return look

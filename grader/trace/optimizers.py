@@ -38,6 +38,8 @@ class Optimizers:
         self.names: list[str] = []
         self.step_cpu = 0
         self.step_cuda = 0
+        self.momentum = 0.0
+        """The largest of SGD's and its kind's, at any step."""
         self._rates: dict[str, float | None] = {"first": None, "last": None, "max": None}
         self._running: list[tuple[Optimizer, FrameType]] = []
 
@@ -100,6 +102,10 @@ class Optimizers:
         return any(other is optimizer for other, _ in self._running)
 
     def _rate(self, optimizer: Optimizer) -> None:
+        for group in optimizer.param_groups:
+            momentum = group.get("momentum")
+            if isinstance(momentum, int | float):
+                self.momentum = max(self.momentum, float(momentum))
         rates = [float(group["lr"]) for group in optimizer.param_groups if group.get("lr") is not None]
         if not rates:
             return

@@ -17,7 +17,7 @@ from .forwards import Forwards
 from .functional import Functional
 from .gradients import Mixture
 from .losses import Losses, LossShapes
-from .optimizers import Optimizers
+from .optimizers import Optimizers, plain
 from .parameters import Leaves
 from .quiet import Faults, Quiet
 from .regions import observe_custom_functions, observe_scripting, observe_zero_grad
@@ -195,6 +195,7 @@ class Recorder:
             "optimizer_steps": self._optimizers.steps,
             "optimizers": self._optimizers.names,
             "learning_rates": self._optimizers.rates(),
+            "momentum": plain(self._optimizers.momentum),
             "mixture": self._mixture.summary(),
             "empty_steps": self._optimizers.empty_steps,
             "parameters": parameters,

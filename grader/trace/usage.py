@@ -19,10 +19,9 @@ LOOK_AT_FIRST, LOOK_EVERY = 16, 6
 """Steps that are looked at: the first ones, then every sixth. A sum over the past shows at all of them."""
 FOLLOWED = 4
 """Parameters followed at a time: of a job with several models, the largest of each."""
-ALIKE = 0.3
-"""Cosine from which on a used gradient counts as the computed one. Clipping by value keeps it above 0.6, the
-mean of eight micro-batches with nothing in common has 0.35 with the last of them; a sum over a hundred steps
-lies at 0.1 to 0.2."""
+ALIKE = 0.5
+"""Cosine from which on a used gradient counts as the computed one. Clipping by value keeps it above 0.6; a
+sum over an epoch or more lies at 0.1 to 0.6, once it has run for a while."""
 
 
 class Usage:

@@ -26,8 +26,8 @@ PATIENCE = 30.0
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[Pool]:
-    """Of one worker, and this module's own: its zygotes are killed. Of the weakest tier, in which a run and its
-    zygote can reach each other; tests/grader/sandbox does the like to the strongest."""
+    """Of one worker, and this module's own: its zygotes are killed. Of the weakest tier, in which a run and
+    its zygote can reach each other; tests/grader/sandbox does the like to the strongest."""
     with Pool(tier="posix") as own:
         yield own
 

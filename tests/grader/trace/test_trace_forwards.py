@@ -454,3 +454,19 @@ def test_a_forward_left_by_system_exit_hides_nothing() -> None:
             noisy_network()(ROWS)
 
     assert evaluations(program)["noisy_calls"] == 1
+
+
+def test_a_loss_over_all_pairs_is_a_broadcast_however_it_is_spelled() -> None:
+    target = torch.arange(4.0)
+    prediction = torch.ones(4, requires_grad=True)
+
+    def crossed() -> None:
+        pair = torch.broadcast_tensors(prediction.unsqueeze(1), target.unsqueeze(0))
+        nn.functional.mse_loss(*pair).backward()
+
+    def members() -> None:
+        many = prediction.repeat(3, 1)
+        nn.functional.mse_loss(many, target.expand(3, 4)).backward()
+
+    assert observe(crossed)["loss_shapes"]["mismatched"] == 1
+    assert observe(members)["loss_shapes"]["mismatched"] == 0

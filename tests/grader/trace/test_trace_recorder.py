@@ -106,6 +106,7 @@ def test_the_record_of_a_small_training() -> None:
         "optimizer_steps",
         "optimizers",
         "learning_rates",
+        "momentum",
         "mixture",
         "empty_steps",
         "parameters",
@@ -301,7 +302,7 @@ def test_a_recorder_is_used_once() -> None:
 def test_a_failure_inside_a_hook_is_a_fault_and_no_exception(monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = Recorder()
 
-    def broken(*args: object) -> None:
+    def broken(*args: object, **options: object) -> None:
         raise ZeroDivisionError("internal")
 
     monkeypatch.setattr(recorder._mixture, "accumulate", broken)
