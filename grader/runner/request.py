@@ -15,7 +15,8 @@ CPU limit · the memory limit."""
 
 Probe = Literal["", "no_gradient", "no_backward", "shifted_device"]
 """What is done to a run on purpose, to learn what its results depend on: nothing · every gradient that the
-autograd engine hands out is zero · those that it accumulates in `.grad` are · products and convolutions on the simulated accelerator come out scaled."""
+autograd engine hands out is zero · those that it accumulates in `.grad` are · products and convolutions on
+the simulated accelerator come out scaled."""
 
 PREDICTIONS = "predictions.npz"
 METRICS = "metrics.json"

@@ -127,11 +127,13 @@ class Worker:
                 self.tier = TIERS[TIERS.index(self.tier) + 1]
                 self._begin()
                 continue
-            if "ready" not in hello:
+            if "lacking" not in hello:
                 raise ZygoteLost(f"the zygote did not get ready: {hello.get('refused', 'it said nonsense')}")
             self.lacking = self._stronger_tiers() | hello["lacking"]
             if problem := unmet(self._required, self.tier, self.lacking):
                 raise RunnerError(problem)
+            if not self._only_try and "ready" not in self._receive(START_SECONDS)[0]:
+                raise ZygoteLost("the zygote did not say that it was ready")
             self._ready = True
 
     def _stronger_tiers(self) -> dict[str, str]:

@@ -62,9 +62,11 @@ def main() -> None:
         with contextlib.suppress(OSError):
             send(control, {"refused": str(error)})
         os._exit(0)
+    try:
+        send(control, {"lacking": lacking})
+    except OSError:
+        only_try = True
     if only_try:
-        with contextlib.suppress(OSError):
-            send(control, {"ready": os.getpid(), "lacking": lacking})
         os._exit(0)
     gc.disable()  # collections during the imports find nothing and cost a fifth of them
     _preload()
@@ -73,7 +75,7 @@ def main() -> None:
     gc.freeze()
     gc.enable()
     try:
-        send(control, {"ready": os.getpid(), "lacking": lacking})
+        send(control, {"ready": os.getpid()})
         while True:
             order, descriptors = receive(control)
             _serve(control, order, descriptors, jail)

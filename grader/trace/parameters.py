@@ -12,7 +12,7 @@ import torch
 Base = torch._C.TensorBase
 """Its methods are the unpatched ones: a simulated accelerator replaces those of `torch.Tensor`."""
 
-grad_fn_of = Base.grad_fn.__get__  # type: ignore[attr-defined]
+grad_fn_of: Any = vars(Base)["grad_fn"].__get__
 """A tensor's graph node. A simulated accelerator takes a program that asks for nodes to hook into backward
 passes, and runs these in a slower way."""
 

@@ -54,10 +54,9 @@ class Sampling:
 
     def wrappers(self, active: Callable[[], bool]) -> list[tuple[Any, str, Callable[..., Any]]]:
         """(Namespace, name, replacement) of every function observed."""
-        made = [(torch, name, self._wrap(getattr(torch, name), name, active)) for name in FUNCTIONS]
-        for name in METHODS:
-            made.append((torch.Tensor, name, self._wrap(getattr(torch.Tensor, name), name, active)))
-        return made
+        places: list[tuple[Any, str]] = [(torch, name) for name in FUNCTIONS]
+        places += [(torch.Tensor, name) for name in METHODS]
+        return [(space, name, self._wrap(getattr(space, name), name, active)) for space, name in places]
 
     def _wrap(
         self, original: Callable[..., Any], name: str, active: Callable[[], bool]
