@@ -38,6 +38,7 @@ def cli() -> None:
 )
 @click.option("--no-verify", is_flag=True, help="Do not execute anything: no alert, not marked as verified.")
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(1, 64), help="Runs at a time.")
+@click.option("--require", help="Guarantees of the sandbox without which nothing runs, e.g. strict.")
 def gen(
     bugs: str,
     seed: int,
@@ -47,6 +48,7 @@ def gen(
     jsonl: bool,
     no_verify: bool,
     jobs: int,
+    require: str | None,
 ) -> None:
     """Make broken training scripts, each proved broken and each with a proven fix."""
     from .factory import Request, Tally, check_hosts, generate_many
@@ -63,7 +65,9 @@ def gen(
     try:
         with progress(count) as advance:
             known = folder.proved() if folder else {}
-            for variant in generate_many(requests, jobs=jobs, verify=not no_verify, known=known):
+            for variant in generate_many(
+                requests, jobs=jobs, verify=not no_verify, known=known, require=require
+            ):
                 tally.add(variant)
                 place, new = folder.write(variant) if folder else (None, True)
                 written += new
@@ -241,6 +245,22 @@ def materialize(rows: Path, out: Path) -> None:
         folder.close()
     if not written:
         click.echo("unchanged: the same tasks were there already", err=True)
+
+
+@cli.command()
+@click.option("--require", help="Guarantees that must hold, e.g. `strict` or `no_network,no_read`.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def doctor(require: str | None, as_json: bool) -> int:
+    """What this machine's sandbox can guarantee, found out by trying. Exit code 1: something required is not
+    there (`--require`, or MLDEBUG_REQUIRE)."""
+    from .grader.sandbox.doctor import doctor as examine
+
+    found = examine()
+    missing = found.unmet(require)
+    click.echo(found.json() if as_json else found.text())
+    if missing:
+        click.echo(f"required and not there: {missing}", err=True)
+    return 1 if missing else 0
 
 
 def run(arguments: list[str] | None, command: click.Command, name: str) -> int:

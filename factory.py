@@ -350,10 +350,12 @@ def generate_many(
     jobs: int = 1,
     verify: bool = True,
     known: Mapping[int, Proof] | None = None,
+    require: str | None = None,
 ) -> Iterator[Variant]:
     """Variants in the order of the requests, `jobs` at a time, with bounded memory.
 
     known: index → the earlier proof of those that are not to be executed again.
+    require: guarantees of the sandbox without which nothing runs (see `Pool`).
 
     The first request that fails raises from here, after those before it were yielded.
     """
@@ -361,7 +363,7 @@ def generate_many(
         yield from map(unverified, requests)
         return
     proofs = known or {}
-    with Pool(jobs) as pool, ThreadPoolExecutor(jobs) as threads:
+    with Pool(jobs, require=require) as pool, ThreadPoolExecutor(jobs) as threads:
 
         def prove(request: Request) -> Variant:
             before = proofs.get(request.index)

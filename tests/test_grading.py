@@ -121,3 +121,12 @@ def test_the_grade_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> 
 def test_wrong_usage_of_grade(arguments: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(HERE.parent)
     assert command(*(str(folder) if one == "FOLDER" else one for one in arguments)) == 2
+
+
+def test_doctor_says_what_holds_and_checks_what_is_required(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("doctor", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["tiers"][found["tier"]]["available"]
+    assert command("doctor", "--require", "bounded_time") == 0
+    assert "bounded_time" in capsys.readouterr().out
+    assert command("doctor", "--require", "magic") == 2

@@ -79,8 +79,10 @@ def main() -> None:
         while True:
             order, descriptors = receive(control)
             _serve(control, order, descriptors, jail)
-    except (ProtocolError, OSError):
+    except ProtocolError:
         pass
+    except OSError as error:  # the caller finds it in the zygote's last words
+        print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
     finally:
         remove_tree(base)
         os._exit(0)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from pathlib import Path
+from typing import NoReturn
 
 from ..runner.folder import remove_tree
 from ..runner.jail import Jail, PosixJail
@@ -36,9 +38,13 @@ def close_around(tier: str, base: Path, control: socket.socket) -> tuple[Jail, c
         modules = Carried()
         if not become_subreaper():
             raise OSError(38, "child subreapers are missing")
-        if os.fork() != 0:
-            _guard(base, control)
-        strict.imprison(visible, outside.descriptors() | {control.fileno()})
+        adopted, adopting = os.pipe()
+        between = os.fork()
+        if between != 0:
+            os.close(adopted)
+            _guard(base, control, between, adopting)
+        os.close(adopting)
+        strict.imprison(visible, outside.descriptors() | {control.fileno()}, adopted)
         modules.install()
         jail = strict.StrictJail(visible)
     lacking = canaries.lacking(jail, base, outside, control)
@@ -48,15 +54,18 @@ def close_around(tier: str, base: Path, control: socket.socket) -> tuple[Jail, c
     return jail, lacking
 
 
-def _guard(base: Path, control: socket.socket) -> None:
-    """The warden: wait until everything inside has ended, and remove the folder."""
+def _guard(base: Path, control: socket.socket, between: int, adopting: int) -> NoReturn:
+    """The warden: be the parent of what the process in between leaves, wait until everything inside has
+    ended, and remove the folder."""
     control.close()
-    keep = (0, 1, 2)
-    os.closerange(max(keep) + 1, os.sysconf("SC_OPEN_MAX"))
-    while True:
-        try:
+    os.closerange(3, adopting)
+    os.closerange(adopting + 1, os.sysconf("SC_OPEN_MAX"))
+    os.waitpid(between, 0)
+    with contextlib.suppress(BrokenPipeError):
+        os.write(adopting, b"x")
+    os.close(adopting)
+    with contextlib.suppress(ChildProcessError):
+        while True:
             os.wait()
-        except ChildProcessError:
-            break
     remove_tree(base)
     os._exit(0)

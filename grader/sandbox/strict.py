@@ -29,11 +29,12 @@ _OWN_PROCESSES = 3
 """Of the zygote's user in its namespace, beside a run: the zygote, the usher and a cell's first."""
 
 
-def imprison(shown: Shown, keep: set[int]) -> None:
+def imprison(shown: Shown, keep: set[int], adopted: int) -> None:
     """Go, through forks, from the warden's process into the jail: returns in the zygote only, which is the
     first process of its pid namespace. Every process that stays outside leaves through `os._exit`.
 
-    keep: descriptors that may stay open inside.
+    keep: descriptors that may stay open inside. adopted: one from which a byte can be read as soon as the
+    warden is the zygote's parent.
 
     Raises:
         OSError: this machine does not allow some part of it.
@@ -49,13 +50,11 @@ def imprison(shown: Shown, keep: set[int]) -> None:
         enter(shown)
     with contextlib.suppress(OSError):
         kernel.unshare(kernel.CLONE_NEWCGROUP)
-    told, telling = os.pipe()
     if os.fork() != 0:
         os._exit(0)
-    # the parent's end is awaited: only then does the signal at a parent's death mean the warden's
-    os.close(telling)
-    os.read(told, 1)
-    os.close(told)
+    # only from now on does the signal at a parent's death mean the warden's
+    if not os.read(adopted, 1):
+        os._exit(1)
     kernel.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     mount_for_zygote(covered_by_own(shown))
     for name in names_in("/proc/self/fd"):
