@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch.nn.parameter import UninitializedTensorMixin, is_lazy
 
 from . import messages
 from .patching import Patches
@@ -44,6 +45,12 @@ def move(tensor: Tensor, accelerated: bool, dtype: torch.dtype | None, copy: boo
     return moved
 
 
+def _place(self: Tensor, accelerated: bool) -> Tensor:
+    """Put a parameter that has no elements yet somewhere: they will be made there."""
+    mark(self, accelerated)
+    return self
+
+
 def _to(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     copy = kwargs.pop("copy", False)
     other = kwargs.get("other", args[0] if args else None)
@@ -57,6 +64,8 @@ def _to(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     if device is not None and device.type not in ("cpu", "cuda"):
         return _Base.to(self, *args, copy=copy, **kwargs)  # type: ignore[no-any-return]
     accelerated = is_accelerated(self) if device is None else names_accelerator(device)
+    if is_lazy(self):
+        return _place(self, accelerated)
     if not accelerated and real_device(self).type != "cpu":
         return _Base.to(self, *args, copy=copy, **kwargs)  # type: ignore[no-any-return]
     return move(self, accelerated, dtype, copy, format)
@@ -64,10 +73,14 @@ def _to(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
 
 def _cuda(self: Tensor, device: Any = None, non_blocking: bool = False, memory_format: Any = None) -> Tensor:
     names_accelerator("cuda" if device is None else device)
+    if is_lazy(self):
+        return _place(self, True)
     return move(self, True, None, False, None if memory_format is torch.preserve_format else memory_format)
 
 
 def _cpu(self: Tensor, memory_format: Any = None) -> Tensor:
+    if is_lazy(self):
+        return _place(self, False)
     if not is_accelerated(self):
         return _Base.cpu(self)  # type: ignore[no-any-return]
     return move(self, False, None, False, None if memory_format is torch.preserve_format else memory_format)
@@ -187,6 +200,20 @@ def patch(patches: Patches) -> None:
         register_hook=_registering(Tensor.register_hook),
         register_post_accumulate_grad_hook=_registering(Tensor.register_post_accumulate_grad_hook),
     )
+    # lazy layers refuse every function but these before they know their sizes
+    patches.set(
+        UninitializedTensorMixin,
+        "_allowed_methods",
+        [*UninitializedTensorMixin._allowed_methods, _to, _cuda, _cpu, Tensor.get_device],
+    )
+    materialize = UninitializedTensorMixin.materialize
+
+    def made(self: Any, shape: Any, device: Any = None, dtype: Any = None) -> None:
+        if device is None and is_accelerated(self):
+            device = CUDA
+        materialize(self, shape, device, dtype)
+
+    patches.set(UninitializedTensorMixin, "materialize", made)
     parse = torch._C._nn._parse_to
 
     def _parse_to(*args: Any, **kwargs: Any) -> Any:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import gc
 import logging
 import os
@@ -157,6 +158,8 @@ def _fill(room: Room, files: list[int]) -> str:
     except UsageError as error:
         return str(error)
     except OSError as error:
+        if error.errno == errno.ENOSPC:
+            return "the files of a workspace do not fit into its memory limit, which they count towards"
         raise SetupError(f"the files of a run cannot be written: {error.strerror}") from None
     return ""
 

@@ -74,16 +74,37 @@ class Usher:
                 os._exit(1)
         theirs.close()
         self._socket.settimeout(SECONDS)
+        self._ordered = 0
 
     def cell(self, size_bytes: int) -> Cell:
-        """A new cell whose folders hold so many bytes at most.
+        """A new cell whose folders hold so many bytes at most. The next one is ordered at once: it is made
+        while this one is used.
 
         Raises:
             CellError: it could not be made.
         """
-        got: list[int] = []
+        if self._ordered not in (0, size_bytes):
+            other = self._receive()
+            end(other)
+            other.close()
+            os.close(other.workspace)
+            self._ordered = 0
+        if not self._ordered:
+            self._order(size_bytes)
+        cell = self._receive()
+        self._order(size_bytes)
+        return cell
+
+    def _order(self, size_bytes: int) -> None:
         try:
             self._socket.send(_REQUEST + str(size_bytes).encode())
+        except OSError as error:
+            raise CellError(f"no usher: {error}") from None
+        self._ordered = size_bytes
+
+    def _receive(self) -> Cell:
+        got: list[int] = []
+        try:
             pid = 0
             ready = False
             init: list[int] = []

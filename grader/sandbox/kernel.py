@@ -127,14 +127,18 @@ class _CapabilityHeader(ctypes.Structure):
     _fields_ = [("version", ctypes.c_uint32), ("pid", ctypes.c_int)]
 
 
-def drop_capabilities() -> None:
-    """Give up every capability, for this process and whatever it executes, for good."""
+def bound_capabilities() -> None:
+    """Let nothing that this process or a child of it executes ever gain a capability."""
     for capability in range(LAST_CAPABILITY + 1):
         try:
             prctl(PR_CAPBSET_DROP, capability)
         except OSError:  # beyond the last that this kernel knows, or not privileged to begin with
             continue
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
+
+
+def drop_capabilities() -> None:
+    """Give up every capability and every way to new ones, for good. See `bound_capabilities`."""
     none = (ctypes.c_uint32 * 6)()
     syscall("capset", ctypes.byref(_CapabilityHeader(0x20080522, 0)), none)
     prctl(PR_SET_NO_NEW_PRIVS, 1)

@@ -32,6 +32,7 @@ class RestrictedJail(PosixJail):
         if not self._landlock:
             raise OSError(38, "Landlock is not there or switched off")
         self._filter = seccomp.program(times=True)
+        kernel.bound_capabilities()
         self._readable = (
             *shown.paths(),
             *(f"/proc/{name}" for name in _PROC),

@@ -73,11 +73,17 @@ class StrictJail:
         if self._landlock < _LANDLOCK_NEEDED:
             raise OSError(38, "Landlock is not there or switched off")
         self._filter = seccomp.program()
+        kernel.bound_capabilities()
         self._pid_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
         self._usher = Usher(covered_by_own(shown))
+        self._leaving: Cell | None = None
 
     def room(self, order: dict[str, Any], limits: Limits) -> StrictRoom:
-        cell = self._usher.cell(limits.memory_mib << 20)
+        if self._leaving is not None:
+            if not is_gone(self._leaving, PATIENCE_SECONDS):
+                raise CellError("the cell of the last run did not go")
+            self._leaving.close()
+        cell = self._leaving = self._usher.cell(limits.memory_mib << 20)
         return StrictRoom(cell, self._usher.pid, self._pid_namespace, self._filter, self._landlock)
 
 
@@ -127,24 +133,40 @@ class StrictRoom:
         return 0.0  # the cell's first process has them
 
     def end(self, main: int) -> Reaped | None:
-        """Kill all that is in the cell, and wait until it is gone."""
-        end(self._cell)
+        """Kill all that is in the cell, and wait until it is gone. Where the run alone was in it, only that
+        is waited for: the kernel takes the empty cell down meanwhile, and `room` makes sure of it."""
         reaped: Reaped = {}
+        alone = _reap(main, self._usher, reaped) and self._is_empty()
+        end(self._cell)
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while time.monotonic() < deadline:
-            with contextlib.suppress(ChildProcessError):
-                while True:
-                    pid, status, usage = os.wait4(-1, 0 if main not in reaped else os.WNOHANG)
-                    if pid == 0:
-                        break
-                    if pid == self._usher:
-                        raise CellError("the usher is gone")
-                    reaped[pid] = (status, usage)
-            if is_gone(self._cell, 0.05):
-                return reaped
-        return None
+        while not alone and time.monotonic() < deadline:
+            _reap(main, self._usher, reaped)
+            alone = is_gone(self._cell, 0.005) and main in reaped
+        return reaped if alone else None
+
+    def _is_empty(self) -> bool:
+        """Whether the cell's first process is alone in it. Nothing can join it then."""
+        if not Path(f"/proc/self/task/{os.getpid()}/children").exists():
+            return False
+        return not children_of(self._cell.init_pid)[0] and children_of(os.getpid())[0] == {self._usher}
 
     def close(self) -> None:
-        self._cell.close()
         if self.workspace_fd is not None:
             os.close(self.workspace_fd)
+
+
+def _reap(main: int, usher: int, reaped: Reaped) -> bool:
+    """Reap what has ended; whether the run's main process is among it.
+
+    Raises:
+        CellError: the usher has ended.
+    """
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            pid, status, usage = os.wait4(-1, os.WNOHANG)
+            if pid == 0:
+                break
+            if pid == usher:
+                raise CellError("the usher is gone")
+            reaped[pid] = (status, usage)
+    return main in reaped

@@ -603,3 +603,20 @@ def test_the_mark_can_be_read_with_modes_off():
     tensor = ones(2)
     with torch._C._DisableTorchDispatch():
         assert is_accelerated(tensor.view(2, 1)) and not is_accelerated(torch.ones(1))
+
+
+@pytest.mark.parametrize("move", ["to", "cuda", "with"])
+def test_lazy_layers_are_made_where_they_were_put(move: str) -> None:
+    def build() -> nn.Module:
+        return nn.Sequential(nn.LazyLinear(4), nn.LazyBatchNorm1d(), nn.LazyLinear(2))
+
+    if move == "with":
+        with torch.device("cuda"):
+            model = build()
+    else:
+        model = build().to("cuda") if move == "to" else build().cuda()
+    out = model(torch.ones(3, 5, device="cuda"))
+    out.sum().backward()
+    assert out.is_cuda
+    assert all(p.is_cuda and p.grad.is_cuda for p in model.parameters())
+    assert all(buffer.is_cuda for buffer in model.buffers())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -54,12 +55,18 @@ def go_any(any_pool: Pool, request_for: Callable[..., RunRequest]) -> Go:
 
 @pytest.fixture
 def at_rest(any_pool: Pool) -> Callable[[], bool]:
-    """Whether no process of a run is left: only the zygote, or the warden, the zygote and its usher."""
+    """Whether no process of a run is left: only the zygote, or the warden, the zygote, its usher
+    and the next run's cell."""
 
     def look() -> bool:
-        return all(
-            len(tree_below(worker._process.pid).pids) == (2 if worker.tier == "strict" else 0)
+        deadline = time.monotonic() + 30
+        while not all(
+            len(tree_below(worker._process.pid).pids) == (3 if worker.tier == "strict" else 0)
             for worker in any_pool._idle
-        )
+        ):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.01)  # an empty cell is taken down meanwhile
+        return True
 
     return look
