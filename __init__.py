@@ -32,6 +32,8 @@ __all__ = ["Fix", "Variant", "Verdict", "__version__", "generate", "grade", "gra
 def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
         return getattr(import_module(f"mldebug.{_PUBLIC[name]}"), name)
+    if name == "strategies":
+        return import_module("mldebug.strategies")
     raise AttributeError(f"module 'mldebug' has no attribute {name!r}")
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 from .clean_scripts.data import data_files
@@ -81,10 +81,10 @@ class Variant:
     style: int
     device: Device
     entrypoint: str
-    files: Mapping[str, str]
-    reference: Mapping[str, str]
+    files: Mapping[str, str] = field(repr=False)
+    reference: Mapping[str, str] = field(repr=False)
     data: Mapping[str, str | int]
-    injections: tuple[Injection, ...]
+    injections: tuple[Injection, ...] = field(repr=False)
     hidden_seed: int
     alert: str | None = None
     validation: Validation | None = None
@@ -148,15 +148,16 @@ def styled_script(name: str, style: int) -> Script:
     return analyse(styled_base(Workspace(sources(name), spec.entrypoint), name, style))
 
 
-@lru_cache(maxsize=64)
+@cache
+def hosted(name: str) -> frozenset[str]:
+    """The bug classes that a script of the library has sites for."""
+    offered = hostable(analyse(Workspace(sources(name), load_job(name).entrypoint)))
+    return frozenset(bug for bug, sites in offered.items() if sites)
+
+
 def hosts(bugs: tuple[str, ...]) -> tuple[str, ...]:
     """The scripts that have sites for every one of these classes, sorted."""
-    found = []
-    for name in job_names():
-        offered = hostable(analyse(Workspace(sources(name), load_job(name).entrypoint)))
-        if all(offered.get(bug) for bug in bugs):
-            found.append(name)
-    return tuple(found)
+    return tuple(name for name in job_names() if hosted(name).issuperset(bugs))
 
 
 def check_hosts(request: Request) -> tuple[str, ...]:

@@ -34,11 +34,10 @@ except ImportError as error:
 from . import factory
 from .clean_scripts.library import job_names, load_job, sources
 from .errors import NoSiteError, NoValidVariantError, SpliceError, UsageError
-from .factory import Request, Variant
+from .factory import Request, Variant, hosted
 from .grader.runner import Pool
-from .mutators.analysis import analyse
 from .mutators.base import bug_classes, canonical_bugs
-from .mutators.compose import NoCompositionError, compose, edits_of, hostable
+from .mutators.compose import NoCompositionError, compose, edits_of
 from .mutators.rewrites import REWRITES, Amount, Choice, Rewrite, rewrite_all
 from .mutators.workspace import Workspace, splice
 from .seeds import Draw
@@ -167,13 +166,6 @@ def bug_sets() -> tuple[tuple[str, ...], ...]:
     """All sets of one to three classes that a script of the library can host, single classes first."""
     sets = (names for size in range(1, MOST_BUGS + 1) for names in combinations(bug_classes(), size))
     return tuple(names for names in sets if any(hosted(script).issuperset(names) for script in job_names()))
-
-
-@cache
-def hosted(script: str) -> frozenset[str]:
-    """The bug classes that have sites in a script of the library."""
-    offered = hostable(analyse(Workspace(sources(script), load_job(script).entrypoint)))
-    return frozenset(bug for bug, sites in offered.items() if sites)
 
 
 def _drawn(draw: DrawFn, given: Any) -> Any:

@@ -55,7 +55,7 @@ def families(pool: Pool) -> list[dict[str, list[int]]]:
 
 
 def test_machinery_killed_at_random_moments(evidence):
-    """The warden, the zygote (which holds the watchdog), the usher, cells and runs, while a job is validated."""
+    """Warden, zygote (which holds the watchdog), usher, cells and runs, while a job is validated."""
     job = load_job("tabular_classifier")
     files = {file: text.encode() for file, text in sources(job.name)} | data_files(job.generate(1))
     request = RunRequest(files, job.files[0], limits=Limits(wall_seconds=120))
