@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch.nn.parameter import UninitializedTensorMixin, is_lazy
+import torch.nn.parameter
+from torch.nn.parameter import is_lazy
 
 from . import messages
 from .patching import Patches
@@ -43,6 +44,10 @@ def move(tensor: Tensor, accelerated: bool, dtype: torch.dtype | None, copy: boo
     if moved is not tensor and here != accelerated:
         mark(moved, accelerated)
     return moved
+
+
+UninitializedTensorMixin: Any = vars(torch.nn.parameter)["UninitializedTensorMixin"]
+"""Of torch's, though its stubs do not say so."""
 
 
 def _place(self: Tensor, accelerated: bool) -> Tensor:

@@ -176,7 +176,7 @@ class Pool:
 
     def _give_back(self, worker: Worker) -> None:
         with self._lock:
-            keep = not self._closed and worker.runs < self._recycle_after
+            keep = not self._closed and worker.ready and worker.runs < self._recycle_after
             if keep:
                 self._busy.pop(worker, None)
                 self._idle.append(worker)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -15,12 +13,13 @@ from typing import Any, BinaryIO
 
 from ...errors import RunnerError, UsageError
 from ..sandbox.guarantees import GUARANTEES, TIERS, highest_tier, unmet, why_not_strict
+from . import results
 from .artifacts import collect
 from .folder import RunFolder, checked_path, new_base, remove_tree
 from .packing import packed
 from .processes import end_marked
 from .protocol import FAILED, LONGEST_FAILURE, ProtocolError, receive, send
-from .request import Outcome, RunRequest, RunResult
+from .request import RunRequest, RunResult
 
 START_SECONDS = 180.0
 """Importing torch takes 2-4 s; a cold disk on a busy machine has been seen to take a minute."""
@@ -42,7 +41,7 @@ class Worker:
 
     tier: the strongest to try. Where it is refused, the next weaker one is, and each result says so.
     refused: tier → why, of stronger tiers that are known not to be had here; what is found is added.
-    required: guarantees and tiers without which nothing is run.
+    required: guarantees and tiers without which nothing is run. ready: whether it can run something.
     """
 
     def __init__(
@@ -59,7 +58,7 @@ class Worker:
         self._refused = {} if refused is None else refused
         self._required = required
         self._only_try = only_try
-        self._ready = False
+        self.ready = False
         while self.tier in self._refused and self.tier != TIERS[-1]:
             self.tier = TIERS[TIERS.index(self.tier) + 1]
         self._begin()
@@ -119,7 +118,9 @@ class Worker:
             ZygoteLost: it ended, or did not get ready in START_SECONDS.
             RunnerError: something required cannot be had here.
         """
-        while not self._ready:
+        while not self.ready:
+            if self.interrupted:
+                raise ZygoteLost("its pool was closed")
             hello, _descriptors = self._receive(START_SECONDS)
             if "refused" in hello and self.tier != TIERS[-1]:
                 self._refused[self.tier] = str(hello["refused"])
@@ -134,7 +135,7 @@ class Worker:
                 raise RunnerError(problem)
             if not self._only_try and "ready" not in self._receive(START_SECONDS)[0]:
                 raise ZygoteLost("the zygote did not say that it was ready")
-            self._ready = True
+            self.ready = True
 
     def _stronger_tiers(self) -> dict[str, str]:
         above = TIERS[: TIERS.index(self.tier)]
@@ -193,7 +194,7 @@ class Worker:
     ) -> RunResult:
         try:
             stdout, stderr, record = (
-                _content(descriptor, largest)
+                results.content(descriptor, largest)
                 for descriptor, largest in zip(
                     descriptors, (request.limits.output_bytes,) * 2 + (LARGEST_RECORD,), strict=True
                 )
@@ -202,22 +203,22 @@ class Worker:
             for descriptor in descriptors:
                 os.close(descriptor)
         if record.startswith(FAILED):
-            report = _plain(record[len(FAILED) : len(FAILED) + LONGEST_FAILURE], folder)
+            report = results.plain(record[len(FAILED) : len(FAILED) + LONGEST_FAILURE], folder)
             raise RunnerError(f"the runner failed after the script had ended: {report}")
         artifacts, problems = collect(workspace_fd, request.collect, request.limits.file_bytes)
         self.runs += 1
-        outcome, exit_code, number = _outcome(answer)
+        outcome, exit_code, number = results.outcome(answer)
         if answer["reason"] == "processes":
             stderr += f"\nKilled: more than {request.limits.processes} processes at once\n".encode()
         return RunResult(
             outcome=outcome,
             exit_code=exit_code,
             signal=number,
-            stdout=_plain(stdout, folder),
-            stderr=_plain(stderr, folder),
+            stdout=results.plain(stdout, folder),
+            stderr=results.plain(stderr, folder),
             artifacts=artifacts,
             problems=problems,
-            trace=_record(record) if request.trace else None,
+            trace=results.record(record) if request.trace else None,
             wall_seconds=answer["wall_seconds"],
             cpu_seconds=answer["cpu_seconds"],
             peak_mib=answer["peak_bytes"] / (1 << 20),
@@ -288,6 +289,8 @@ class Worker:
 
     def _end(self) -> None:
         self._socket.close()
+        if not self.ready:  # it would hear of it only when all is imported
+            self._process.kill()
         try:
             clean = self._process.wait(STOP_SECONDS) == 0
         except subprocess.TimeoutExpired:
@@ -304,44 +307,6 @@ class Worker:
         self._socket.close()
         self._log.close()
         self._process.returncode = 0
-
-
-def _content(descriptor: int, largest: int) -> bytes:
-    """The first bytes of an anonymous file."""
-    pieces = []
-    position = 0
-    while position < largest and (piece := os.pread(descriptor, min(1 << 20, largest - position), position)):
-        pieces.append(piece)
-        position += len(piece)
-    return b"".join(pieces)
-
-
-def _plain(output: bytes, folder: str) -> str:
-    """Output as text, with the folder's random name taken out of paths: `/workspace/train.py`."""
-    if folder:
-        output = output.replace(os.fsencode(folder), b"")
-    return output.decode(errors="replace")
-
-
-def _outcome(answer: dict[str, Any]) -> tuple[Outcome, int | None, int | None]:
-    status, reason = answer["status"], answer["reason"]
-    number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
-    code = os.WEXITSTATUS(status) if number is None else None
-    if reason in ("timeout", "memory"):
-        return reason, None, number
-    if reason == "processes":
-        return "signal", None, number or int(signal.SIGKILL)
-    if number is not None:
-        return "signal", None, number
-    return ("ok" if code == 0 else "error"), code, None
-
-
-def _record(content: bytes) -> dict[str, Any] | None:
-    try:
-        record = json.loads(content)
-    except (ValueError, RecursionError):
-        return None
-    return record if isinstance(record, dict) else None
 
 
 def check(request: RunRequest) -> None:

@@ -13,6 +13,7 @@ from ..runner.jail import Jail, PosixJail
 from ..runner.processes import become_subreaper
 from . import canaries, strict
 from .carried import Carried
+from .outside import Outside
 from .restricted import RestrictedJail
 from .visible import shown
 
@@ -27,7 +28,7 @@ def close_around(tier: str, base: Path, control: socket.socket) -> tuple[Jail, c
         OSError: this machine does not allow what the tier consists of.
         RuntimeError: a trial run went wrong, or the tier is strict and a guarantee does not hold.
     """
-    outside = canaries.Outside.make(base)
+    outside = Outside.make(base)
     jail: Jail
     if tier == "posix":
         jail = PosixJail()

@@ -141,4 +141,5 @@ def mount_own(size_bytes: int, covered: list[str]) -> int:
 
 def covered_by_own(shown: Shown) -> list[str]:
     """Shown paths below the folders that each run gets fresh (a virtual environment in /home, say)."""
-    return [path for path in shown.paths() if path.startswith(tuple(f"/{name}/" for name in OWN))]
+    paths = (*shown.paths(), *filter(os.path.exists, shown.links))
+    return [path for path in paths if path.startswith(tuple(f"/{name}/" for name in OWN))]

@@ -151,6 +151,7 @@ class StrictRoom:
         return not children_of(self._cell.init_pid)[0] and children_of(os.getpid())[0] == {self._usher}
 
     def close(self) -> None:
+        end(self._cell)  # of a run that never began, too
         if self.workspace_fd is not None:
             os.close(self.workspace_fd)
 

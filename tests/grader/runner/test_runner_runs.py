@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import re
 import signal
@@ -10,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -43,11 +43,16 @@ TRAIN = """
 
 @pytest.fixture(scope="module")
 def plain_error(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[int, str]]:
-    """Exit code and stderr of one of RAISING in plain Python, which is asked once for each."""
+    """Exit code and stderr of one of RAISING in plain Python, which is asked once for each, two at a time."""
+    asked = {}
 
-    @functools.cache
     def ask(name: str) -> tuple[int, str]:
-        done = plainly(RAISING[name], tmp_path_factory.mktemp("plain"))
+        if not asked:
+            with ThreadPoolExecutor(2) as executor:
+                for one in RAISING:
+                    folder = tmp_path_factory.mktemp("plain")
+                    asked[one] = executor.submit(plainly, RAISING[one], folder)
+        done = asked[name].result()
         return done.returncode, done.stderr
 
     return ask
