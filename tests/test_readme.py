@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,7 @@ def test_the_commands_run(tmp_path: Path) -> None:
         if "<id>" in line:
             task = next(tmp_path.glob("tasks/*/task.json")).parent
             arguments = [one.replace("tasks/<id>", str(task)) for one in arguments]
+            shutil.copytree(task / "solution" / "reference", tmp_path / "fixed", dirs_exist_ok=True)
         done = subprocess.run(
             [Path(sys.executable).parent / program, *arguments],
             cwd=tmp_path,
@@ -45,6 +47,8 @@ def test_the_commands_run(tmp_path: Path) -> None:
         )
         assert done.returncode == 0, (line, done.stderr)
         assert done.stdout
+        if "--jsonl" in line:
+            (tmp_path / "rows.jsonl").write_text(done.stdout)
 
 
 def test_the_python_example_runs() -> None:
