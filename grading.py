@@ -20,6 +20,7 @@ from .grader.task import Task
 from .grader.verdict import Verdict
 from .mutators.base import canonical_bugs, mutator
 from .mutators.workspace import Workspace
+from .task_folder import line_of, read_task
 
 Source = Variant | Task | Mapping[str, Any] | str | os.PathLike[str]
 """What a task may be given as: a variant, a task, a row of a JSONL file, or a task folder."""
@@ -98,8 +99,8 @@ def task_of_variant(variant: Variant) -> Task:
     """A variant's task."""
     places = {}
     for one in variant.injections:
-        text = variant.reference[one.site.file].encode()[: one.site.start]
-        places[one.bug_class] = f"{one.site.file}:{text.count(10) + 1} in {one.site.qualname}"
+        line = line_of(variant.reference[one.site.file], one.site.start)
+        places[one.bug_class] = f"{one.site.file}:{line} in {one.site.qualname}"
     return Task(
         id=variant.id,
         bugs=variant.bugs,
@@ -138,8 +139,6 @@ def task_of_folder(folder: Path) -> Task:
     Raises:
         UsageError: the folder is missing, is no task folder, or is not whole.
     """
-    from .task_folder import read_task
-
     records = read_task(folder)
     reference = _texts(folder / "solution" / "reference")
     if not reference:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import fcntl
 import json
 import os
@@ -21,7 +20,7 @@ from .factory import Proof, Variant, describe_data, opaque_id
 from .grader.evidence import job_data
 from .grader.oracles.base import Finding
 from .grader.runner.folder import checked_path
-from .mutators.workspace import Workspace
+from .mutators.workspace import Workspace, unified_patch
 from .seeds import ENGINE_VERSION
 
 BUDGET = 5
@@ -188,7 +187,7 @@ def row_files(row: Mapping[str, Any]) -> tuple[str, dict[str, bytes]]:
         found = {
             "task.json": canonical_json(record).encode(),
             "solution/truth.json": canonical_json(truth).encode(),
-            "solution/fix.patch": _patch(files, reference).encode(),
+            "solution/fix.patch": unified_patch(files, reference).encode(),
         }
         found |= {f"workspace/{name}": text.encode() for name, text in files.items()}
         found |= {f"workspace/{n}": c for n, c in data_files(job_data(spec, int(data["seed"]))).items()}
@@ -222,20 +221,6 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
         ) from None
 
 
-def fix_patch(variant: Variant) -> str:
-    """A unified diff that turns the broken sources into the reference."""
-    return _patch(variant.files, variant.reference)
-
-
-def _patch(files: Mapping[str, str], reference: Mapping[str, str]) -> str:
-    pieces: list[str] = []
-    for name in sorted(files):
-        before = files[name].splitlines(keepends=True)
-        after = reference[name].splitlines(keepends=True)
-        pieces += difflib.unified_diff(before, after, f"a/{name}", f"b/{name}")
-    return "".join(pieces)
-
-
 def line_of(text: str, offset: int) -> int:
     """The line, from 1 on, on which a byte offset lies."""
     return text.encode()[:offset].count(b"\n") + 1
@@ -246,7 +231,7 @@ def folder_files(variant: Variant) -> dict[str, bytes]:
     files = {
         "task.json": canonical_json(task_record(variant)).encode(),
         "solution/truth.json": canonical_json(truth_record(variant)).encode(),
-        "solution/fix.patch": fix_patch(variant).encode(),
+        "solution/fix.patch": unified_patch(variant.files, variant.reference).encode(),
     }
     files |= {f"workspace/{name}": text.encode() for name, text in variant.files.items()}
     files |= {f"workspace/{name}": content for name, content in variant.data_files().items()}

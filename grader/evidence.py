@@ -15,6 +15,7 @@ from ..clean_scripts.spec import JobData, JobSpec
 from ..mutators.workspace import Workspace
 from .alter import alter, score_order
 from .predictions import Outputs, Problem, other_problems, read_final, read_outputs
+from .record import well_formed
 from .runner.request import METRICS, PREDICTIONS, Device, Limits, Probe, RunRequest, RunResult
 
 
@@ -112,7 +113,8 @@ class Observer:
         if outputs is not None and np.isfinite(outputs.score).all():
             metric = self.spec.metric.compute(outputs.score, data.score_labels)
         final = read_final(result)
-        return Observed(replace(result, artifacts={}), data, outputs, problems, metric, final)
+        kept = replace(result, artifacts={}, trace=well_formed(result.trace))
+        return Observed(kept, data, outputs, problems, metric, final)
 
     def gather(self, workspace: Workspace, visible_seed: int, hidden_seed: int) -> Evidence:
         """Runs 0, 1 and 2. Stops after run 1 where there is nothing to alter."""

@@ -90,16 +90,14 @@ class Examination:
         hidden: Observed = self.hidden
         if hidden.outputs is None:
             return None
-        labels = self.altered_labels
-        data = swap(
-            self.observer.spec, hidden.data, hidden.outputs.rows, seed=self.hidden_seed, labels=labels
-        )
-        seen = self.observer.observe(self.workspace, data)
-        if labels and seen.outputs is not None and not same_ids(hidden.outputs, seen.outputs):
+        seen: Observed | None = None
+        for labels in (True, False) if self.altered_labels else (False,):
             data = swap(
-                self.observer.spec, hidden.data, hidden.outputs.rows, seed=self.hidden_seed, labels=False
+                self.observer.spec, hidden.data, hidden.outputs.rows, seed=self.hidden_seed, labels=labels
             )
             seen = self.observer.observe(self.workspace, data)
+            if seen.outputs is None or same_ids(hidden.outputs, seen.outputs):
+                break
         return seen
 
     @_once

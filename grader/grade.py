@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import threading
 import time
 from collections import OrderedDict
@@ -13,7 +12,7 @@ from typing import Any
 
 from ..errors import RunnerError
 from ..mutators.base import canonical_bugs, mutator
-from ..mutators.workspace import Workspace
+from ..mutators.workspace import Workspace, unified_patch
 from .evidence import Observer
 from .examination import Examination
 from .judge import Judge, Judgement, Question, default_judge
@@ -151,7 +150,7 @@ class Grader:
                 explanations={bug: mutator(bug).explanation() for bug in task.bugs},
                 causes=task.causes,
                 places=task.places,
-                patch=reference_patch(task),
+                patch=unified_patch(task.broken.files, task.reference.files),
                 diagnosis=diagnosis,
             )
         )
@@ -188,21 +187,10 @@ def named(bugs: Any) -> frozenset[str]:
     return frozenset(claimed) or frozenset({"?"})
 
 
-def reference_patch(task: Task) -> str:
-    """The reference fix, as a unified diff of the broken sources."""
-    pieces: list[str] = []
-    for name, before in task.broken.sources:
-        after = task.reference.files.get(name, "")
-        pieces += difflib.unified_diff(
-            before.splitlines(keepends=True), after.splitlines(keepends=True), f"a/{name}", f"b/{name}"
-        )
-    return "".join(pieces)
-
-
 def _common(guarantees: list[tuple[str, ...]]) -> tuple[str, ...]:
     if not guarantees:
         return ()
     return tuple(name for name in guarantees[0] if all(name in others for others in guarantees))
 
 
-__all__ = ["Fix", "Grader", "named", "reference_patch"]
+__all__ = ["Fix", "Grader", "named"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -49,6 +50,15 @@ class Workspace:
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         return iter(self.sources)
+
+
+def unified_patch(before: Mapping[str, str], after: Mapping[str, str]) -> str:
+    """A unified diff of the files of one workspace that turns them into those of another."""
+    pieces: list[str] = []
+    for name in sorted(before):
+        old, new = (text.splitlines(keepends=True) for text in (before[name], after[name]))
+        pieces += difflib.unified_diff(old, new, f"a/{name}", f"b/{name}")
+    return "".join(pieces)
 
 
 def conflicts(edits: Iterable[Edit]) -> list[tuple[Edit, Edit]]:

@@ -150,20 +150,21 @@ def _set_a(spec: JobSpec, hidden: Observed, altered: Observed) -> Array:
     assert hidden.outputs is not None and altered.outputs is not None
     ids = np.intersect1d(hidden.outputs.rows, altered.outputs.rows)
     same = np.ones(len(ids), dtype=bool)
-    first, second = (_places(run.data.train[spec.id_field], ids) for run in (hidden, altered))
+    first, second = (places(run.data.train[spec.id_field], ids) for run in (hidden, altered))
     for name in (column.name for column in spec.fields if column.kind == "continuous"):
         before, after = hidden.data.train[name][first], altered.data.train[name][second]
         same &= (before == after).reshape(len(ids), -1).all(axis=1)
     return ids[same]
 
 
-def _places(column: Array, ids: Array) -> Array:
+def places(column: Array, ids: Array) -> Array:
+    """Where each id stands in a column that holds all of them."""
     order = np.argsort(column)
     return order[np.searchsorted(column[order], ids)]
 
 
 def _by_id(outputs: Outputs, ids: Array) -> Array:
-    return outputs.output[_places(outputs.rows, ids)]
+    return outputs.output[places(outputs.rows, ids)]
 
 
 def distance(one: Array, other: Array) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 from ...clean_scripts.spec import Array
 from ..alter import kept_scores
 from ..evidence import Observed
-from .base import ROUNDING, Case, Finding, Repair, distance, rows_moved, scale
+from .base import ROUNDING, Case, Finding, Repair, distance, places, rows_moved, scale
 
 NAME = "data_leakage"
 
@@ -77,10 +77,8 @@ def _knows_labels(repair: Repair) -> str | None:
     if outputs is None:
         return None
     spec = repair.spec
-    order = np.argsort(run.data.train[spec.id_field])
-    labels = run.data.train[spec.label_field.name][
-        order[np.searchsorted(run.data.train[spec.id_field][order], outputs.rows)]
-    ]
+    train = run.data.train
+    labels = train[spec.label_field.name][places(train[spec.id_field], outputs.rows)]
     errors = agreement(outputs.output, labels, spec.label_field.kind == "label_class")
     return (
         f"held-out predictions know shuffled labels ({errors:.1f} errors)" if errors > CHANCE_ERRORS else None

@@ -135,9 +135,7 @@ class Engine:
         with Quiet():
             if not thread.engine:
                 self.calls += 1
-                for root in roots:
-                    if isinstance(root, torch.Tensor) and Base.numel(root) == 1 and not root.is_complex():
-                        self._losses.add(float(Base.item(root.detach())))
+                self._add_losses(roots)
             reached = self._leaves.alive() if self._may_skip(inputs, index) else leaves_below(roots)
             if inputs:
                 wanted = {id(item) for item in inputs}
@@ -146,6 +144,11 @@ class Engine:
             if not thread.engine:
                 self._usage.before_backward(reached)
         return True
+
+    def _add_losses(self, roots: Iterable[Any]) -> None:
+        for root in roots:
+            if isinstance(root, torch.Tensor) and Base.numel(root) == 1 and not root.is_complex():
+                self._losses.add(float(Base.item(root.detach())))
 
     def _asked_for(self, roots: Any, inputs: Sequence[Any]) -> None:
         """`autograd.grad`: with respect to leaves it is training by hand, which has losses as well."""
@@ -156,9 +159,7 @@ class Engine:
             return
         with Quiet():
             self.gradient_calls += 1
-            for root in (roots,) if isinstance(roots, torch.Tensor) else tuple(roots):
-                if isinstance(root, torch.Tensor) and Base.numel(root) == 1 and not root.is_complex():
-                    self._losses.add(float(Base.item(root.detach())))
+            self._add_losses((roots,) if isinstance(roots, torch.Tensor) else tuple(roots))
             for leaf in leaves:
                 self._leaves.see(leaf, accumulated=False)
 

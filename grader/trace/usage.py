@@ -37,6 +37,10 @@ class Usage:
     def _looking(self) -> bool:
         return self._all_steps < LOOK_AT_FIRST or self._all_steps % LOOK_EVERY == 0
 
+    def _follow(self, parameter: torch.Tensor) -> None:
+        if id(parameter) not in self._computed and len(self._computed) < FOLLOWED:
+            self._computed[id(parameter)] = (parameter, torch.zeros_like(parameter))
+
     def before_backward(self, leaves: Sequence[torch.Tensor]) -> None:
         """Leaves are about to be added to."""
         self._before = {}
@@ -44,9 +48,7 @@ class Usage:
             return
         parameters = [leaf for leaf in leaves if isinstance(leaf, torch.nn.Parameter)]
         if parameters:
-            largest = max(parameters, key=torch._C.TensorBase.numel)
-            if id(largest) not in self._computed and len(self._computed) < FOLLOWED:
-                self._computed[id(largest)] = (largest, torch.zeros_like(largest))
+            self._follow(max(parameters, key=torch._C.TensorBase.numel))
         for leaf in parameters:
             if id(leaf) in self._computed:
                 self._before[id(leaf)] = leaf.grad.clone() if is_nonzero(leaf.grad) else None  # type: ignore[union-attr]
@@ -74,8 +76,7 @@ class Usage:
         if not pairs:
             return
         largest, _gradient = max(pairs, key=lambda pair: torch._C.TensorBase.numel(pair[0]))
-        if id(largest) not in self._computed and len(self._computed) < FOLLOWED:
-            self._computed[id(largest)] = (largest, torch.zeros_like(largest))
+        self._follow(largest)
         for leaf, gradient in pairs:
             if id(leaf) in self._computed and gradient.shape == leaf.shape:
                 self._computed[id(leaf)][1].add_(gradient)

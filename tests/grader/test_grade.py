@@ -6,9 +6,12 @@ import json
 import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mldebug.grader.grade import Fix, Grader
 from mldebug.grader.judge import OfflineJudge
+from mldebug.grader.record import SHAPE, well_formed
 from mldebug.grader.runner import Limits, Pool
 from mldebug.grader.verdict import Verdict
 from mldebug.mutators.base import bug_classes
@@ -208,3 +211,38 @@ def test_the_same_submission_gets_the_same_verdict_in_any_order(grader: Grader, 
     fresh = Grader(pool.run, judge=OfflineJudge())
     second = [brief(one) for one in fresh.grade_many(reversed(pairs), jobs=2)]
     assert first == second[::-1]
+
+
+FORGED = """
+import gc, mldebug.grader.trace
+recorders = [one for one in gc.get_objects() if type(one).__name__ == "Recorder"]
+assert recorders
+for recorder in recorders:
+    recorder.stop = lambda: RECORD
+"""
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        "{}",
+        "{'swallowed': 0}",
+        "dict(recorder.record or {}, optimizer_steps='many')",
+        "dict.fromkeys(['losses', 'devices', 'mixture', 'exception', 'eval_forwards', 'swallowed'], 7)",
+    ],
+)
+def test_a_record_that_was_forged_out_of_shape_is_no_record(grader: Grader, record: str) -> None:
+    text = reference(NAME) + FORGED.replace("RECORD", record).replace(", mldebug.grader.trace", "")
+    verdict = judged(grader, NAME, text)
+    assert verdict.rung <= 0.60 and verdict.feedback
+
+
+@given(
+    st.recursive(
+        st.none() | st.integers() | st.text(max_size=5) | st.floats(), lambda one: st.lists(one, max_size=3)
+    )
+)
+def test_whatever_stands_in_a_record_it_is_whole_or_none(value: object) -> None:
+    for name in SHAPE:
+        assert well_formed({name: value}) is None
+    assert well_formed(None) is None
