@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .env import DebugEnv as DebugEnv
     from .factory import Variant as Variant
     from .factory import generate as generate
     from .grader.grade import Fix as Fix
@@ -18,6 +19,7 @@ __version__ = "0.1.0"
 # Names a user reaches as `mldebug.<name>`, and the module that holds each. Resolved on first use, so
 # that `import mldebug` costs neither torch nor libcst.
 _PUBLIC = {
+    "DebugEnv": "env",
     "Fix": "grader.grade",
     "Variant": "factory",
     "Verdict": "grader.verdict",
@@ -26,7 +28,7 @@ _PUBLIC = {
     "grade_many": "grading",
 }
 
-__all__ = ["Fix", "Variant", "Verdict", "__version__", "generate", "grade", "grade_many"]
+__all__ = ["DebugEnv", "Fix", "Variant", "Verdict", "__version__", "generate", "grade", "grade_many"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,1 @@
+"""Other people's harnesses: each adapter imports its harness only when it is itself imported."""
