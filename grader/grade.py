@@ -7,7 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import RunnerError
@@ -42,11 +42,26 @@ class Fix:
     diagnosis: str = ""
 
 
+@dataclass(frozen=True)
+class Ruled:
+    """What was found of a submission, the runs it took, and what the sandbox guaranteed for all of them.
+
+    stable: no run met a limit or failed, which a busy machine may have brought about.
+    """
+
+    ruling: Ruling
+    runs: int = 0
+    guarantees: tuple[str, ...] = ()
+    stable: bool = True
+
+
 class Grader:
     """Judges submissions with one way to run workspaces (a pool's `run`). Usable from several threads.
 
     judge: reads diagnoses; by default the one that the environment names (see `judge.default_judge`).
     strict_seed_scoring: pay a silent bug that was left as it was 0.60, as the first seed did.
+    keep_rulings: of how many submissions what was found is kept, so that the same one again (a group of
+    completions often agrees) costs no run. By default none: every verdict is found anew.
     """
 
     def __init__(
@@ -56,6 +71,7 @@ class Grader:
         judge: Judge | None = None,
         strict_seed_scoring: bool = False,
         limits: Limits = LIMITS,
+        keep_rulings: int = 0,
     ) -> None:
         self._run = run
         self._judge = judge or default_judge()
@@ -63,6 +79,8 @@ class Grader:
         self._limits = limits
         self._lock = threading.Lock()
         self._kept: OrderedDict[str, Examination] = OrderedDict()
+        self._keep_rulings = keep_rulings
+        self._rulings: OrderedDict[str, Ruled] = OrderedDict()
 
     def grade(self, task: Task, fix: Fix, *, step: int | None = None, cap: float = EFFICIENCY_CAP) -> Verdict:
         """The verdict on one submission. The same submission gets the same verdict, whatever it claims and
@@ -74,13 +92,13 @@ class Grader:
         """
         started = time.monotonic()
         claim = claim_of(named(fix.bugs), task.bugs)
-        ruling, examination, before = self._rule(task, fix.files)
+        ruled = self._rule(task, fix.files)
+        ruling = ruled.ruling
         rung = rung_of(ruling, claim, strict_seed_scoring=self._strict)
         judgement = None
         if rung == SOLVED and isinstance(fix.diagnosis, str) and fix.diagnosis.strip():
             judgement = self._assess(task, fix.diagnosis)
         paid = score(rung, share=judgement.share if judgement else 0.0, step=step, cap=cap)
-        made = examination.made if examination else ()
         return Verdict(
             score=paid.score,
             rung=rung,
@@ -94,34 +112,48 @@ class Grader:
             efficiency=paid.efficiency,
             bonus=paid.bonus,
             judgement=judgement,
-            runs=len(made) - before,
+            runs=ruled.runs,
             seconds=time.monotonic() - started,
-            guarantees=_common([run.result.guarantees for run in made]),
+            guarantees=ruled.guarantees,
             facts=ruling.facts,
         )
 
-    def _rule(self, task: Task, files: Mapping[str, str]) -> tuple[Ruling, Examination | None, int]:
-        """The ruling, the runs it rests on, and how many of them had been made before."""
+    def _rule(self, task: Task, files: Mapping[str, str]) -> Ruled:
         workspace = workspace_of(task, files)
         if isinstance(workspace, Problem):
             nothing = dict.fromkeys(task.bugs)
-            return Ruling(NO_START, nothing, "artifact", workspace.text, (workspace,)), None, 0
+            return Ruled(Ruling(NO_START, nothing, "artifact", workspace.text, (workspace,)))
+        key = task.key(workspace)
+        with self._lock:
+            known = self._rulings.get(key)
+        if known is not None:
+            return replace(known, runs=0)
+        found = self._rule_anew(task, workspace)
+        if not found.stable:
+            return found
+        with self._lock:
+            self._rulings[key] = found
+            while len(self._rulings) > self._keep_rulings:
+                self._rulings.popitem(last=False)
+        return found
+
+    def _rule_anew(self, task: Task, workspace: Workspace) -> Ruled:
         reference, broken = (self._kept_examination(task, one) for one in (task.reference, task.broken))
         _ = reference.hidden, broken.hidden  # first: if these cannot be run, no submission is to blame
         examination = self._known(task, workspace) or self._examination(task, workspace)
-        before = len(examination.made)
+        before, stable = len(examination.made), True
         repair = Repair(task.spec, examination, reference)
         try:
-            return rule(task, repair, broken.hidden), examination, before
+            ruling = rule(task, repair, broken.hidden)
         except RunnerError as error:
             _ = self._examination(task, task.reference).hidden  # raises if the machine itself is at fault
             problem = Problem("runner", f"a run could not be completed: {error}")
             text = "a run could not be completed: it took its runner down"
-            return (
-                Ruling(NO_START, dict.fromkeys(task.bugs), "artifact", text, (problem,)),
-                examination,
-                before,
-            )
+            ruling = Ruling(NO_START, dict.fromkeys(task.bugs), "artifact", text, (problem,))
+            stable = False
+        stable = stable and all(one.result.outcome not in ("timeout", "memory") for one in examination.made)
+        guarantees = _common([run.result.guarantees for run in examination.made])
+        return Ruled(ruling, len(examination.made) - before, guarantees, stable)
 
     def _examination(self, task: Task, workspace: Workspace) -> Examination:
         observer = Observer(self._run, task.spec, task.device, self._limits)

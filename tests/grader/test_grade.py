@@ -246,3 +246,15 @@ def test_whatever_stands_in_a_record_it_is_whole_or_none(value: object) -> None:
     for name in SHAPE:
         assert well_formed({name: value}) is None
     assert well_formed(None) is None
+
+
+def test_a_grader_may_keep_what_it_found(pool: Pool) -> None:
+    known = task("shape-tabular-1")
+    fix = Fix(dict(known.reference.files) | {"extra.py": "# new\n"}, known.bugs)
+    grader = Grader(pool.run, judge=OfflineJudge(), keep_rulings=1)
+    first, again = grader.grade(known, fix), grader.grade(known, fix)
+    assert first.runs > 0 and again.runs == 0
+    assert again.record() | {"seconds": 0, "runs": 0} == first.record() | {"seconds": 0, "runs": 0}
+    assert grader.grade(known, Fix(fix.files, ["eval"])).rung == 0.01
+    grader.grade(known, Fix({known.broken.entrypoint: "import sys\nsys.exit(1)\n"}, known.bugs))
+    assert grader.grade(known, fix).runs > 0
