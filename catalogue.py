@@ -53,6 +53,20 @@ def script_rows() -> list[dict[str, Any]]:
     return rows
 
 
+def tool_rows() -> list[dict[str, Any]]:
+    """One row per tool that an agent has, those of other packages among them."""
+    from .env.tools.base import registered
+
+    return [
+        {
+            "tool": one.name,
+            "parameters": [f"{each.name}{'' if each.required else '?'}" for each in one.parameters],
+            "tells": one.description,
+        }
+        for one in sorted(registered().values(), key=lambda tool: tool.name)
+    ]
+
+
 def explanation(records: dict[str, Any]) -> str:
     """The truth about a task for people: bugs, places, fix and evidence.
 

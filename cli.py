@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -127,17 +128,19 @@ def table(rows: list[list[object]], headers: list[str]) -> str:
 
 
 @cli.command("list")
-@click.argument("what", required=False, type=click.Choice(["bugs", "scripts"]))
+@click.argument("what", required=False, type=click.Choice(["bugs", "scripts", "tools"]))
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def list_(what: str | None, as_json: bool) -> None:
-    """What there is: bug classes, scripts."""
-    from .catalogue import bug_rows, script_rows
+    """What there is: bug classes, scripts, an agent's tools."""
+    from .catalogue import bug_rows, script_rows, tool_rows
 
     found: dict[str, list[dict[str, Any]]] = {}
     if what in (None, "bugs"):
         found["bugs"] = bug_rows()
     if what in (None, "scripts"):
         found["scripts"] = script_rows()
+    if what in (None, "tools"):
+        found["tools"] = tool_rows()
     if as_json:
         click.echo(json.dumps(found, indent=2, sort_keys=True))
         return
@@ -224,6 +227,17 @@ def grade(
 
 
 @cli.command()
+@click.argument("task", type=click.Path(path_type=Path))
+@click.option("--require", help="Guarantees of the sandbox without which nothing runs, e.g. strict.")
+def play(task: Path, require: str | None) -> int:
+    """Debug a task yourself, with an agent's tools and your own editor. Exit code 0: solved, or left before
+    the end; 1: the steps are spent."""
+    from .env.play import play as begin
+
+    return begin(task, require=require)
+
+
+@cli.command()
 @click.argument("rows", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), default="mldebug-out", show_default=True)
 def materialize(rows: Path, out: Path) -> None:
@@ -261,6 +275,56 @@ def doctor(require: str | None, as_json: bool) -> int:
     if missing:
         click.echo(f"required and not there: {missing}", err=True)
     return 1 if missing else 0
+
+
+@cli.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0: any.")
+@click.option(
+    "--tasks",
+    multiple=True,
+    metavar="[SPLIT=]PATH",
+    help="A JSONL file of rows, or a folder of tasks; may be repeated.  [default: generated from seeds]",
+)
+@click.option(
+    "--sessions", default=64, show_default=True, type=click.IntRange(1, 1024), help="The most at one time."
+)
+@click.option(
+    "--budget", default=5, show_default=True, type=click.IntRange(1, 1000), help="Steps of an episode."
+)
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="Runs at a time.")
+@click.option("--require", help="Guarantees of the sandbox without which nothing runs, e.g. strict.")
+@click.option(
+    "--grade-token-env",
+    metavar="NAME",
+    help="Offer /grade to those who show the token that this environment variable holds.",
+)
+def serve(
+    host: str,
+    port: int,
+    tasks: tuple[str, ...],
+    sessions: int,
+    budget: int,
+    workers: int,
+    require: str | None,
+    grade_token_env: str | None,
+) -> int:
+    """Serve the environment to OpenEnv clients, until interrupted."""
+    from .env.adapters.openenv import require_openenv
+
+    require_openenv()
+    from .env.adapters.openenv.host import Settings, token_of
+    from .env.adapters.openenv.server import serve as run_server
+
+    token = None if grade_token_env is None else token_of(grade_token_env)
+    settings = Settings(tasks, sessions, budget, workers, require, grade_token=token)
+    try:
+        run_server(settings, host, port)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    finally:
+        gc.freeze()  # or the interpreter goes through millions of objects once more before it ends
+    return 0
 
 
 def run(arguments: list[str] | None, command: click.Command, name: str) -> int:

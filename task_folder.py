@@ -26,6 +26,26 @@ from .seeds import ENGINE_VERSION
 BUDGET = 5
 """Steps of an episode, as in the first seed."""
 
+TOOLS = (
+    "eval",
+    "get_traceback",
+    "grep",
+    "inspect_data",
+    "inspect_gradients",
+    "inspect_optimizer",
+    "listdir",
+    "pdb",
+    "print_shapes",
+    "repeat_eval",
+    "rewrite",
+    "run_code",
+    "submit",
+    "trace",
+    "view",
+    "view_source",
+)
+"""What an agent has by default (`env/tools/` holds one module each): every task names the same ones."""
+
 SCHEMA = 1
 
 
@@ -36,12 +56,17 @@ def canonical_json(value: Any) -> str:
 
 def task_record(variant: Variant) -> dict[str, Any]:
     """`task.json`: what an agent may know."""
+    return _task_record(variant.id, variant.alert, variant.entrypoint)
+
+
+def _task_record(id: str, alert: str | None, entrypoint: str) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
-        "id": variant.id,
-        "alert": variant.alert,
-        "entrypoint": variant.entrypoint,
+        "id": id,
+        "alert": alert,
+        "entrypoint": entrypoint,
         "budget": BUDGET,
+        "tools": list(TOOLS),
     }
 
 
@@ -177,13 +202,7 @@ def row_files(row: Mapping[str, Any]) -> tuple[str, dict[str, bytes]]:
             )
         if opaque_id(workspace, str(data["sha256"])) != row["id"]:
             raise ValueError("its sources are not those that its id was made from")
-        record = {
-            "schema": SCHEMA,
-            "id": row["id"],
-            "alert": row["alert"],
-            "entrypoint": row["entrypoint"],
-            "budget": BUDGET,
-        }
+        record = _task_record(row["id"], row["alert"], str(row["entrypoint"]))
         found = {
             "task.json": canonical_json(record).encode(),
             "solution/truth.json": canonical_json(truth).encode(),

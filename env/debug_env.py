@@ -109,6 +109,7 @@ class DebugEnv:
             self._workbench = Workbench(
                 known, self._services, dict(known.broken.files), self._services.data(known)
             )
+            self._toolbox.attend(self._workbench)
             self._alert = prepared.alert
             self._step, self._attempts = 0, list[Attempt]()
             self.score, self.verdicts = None, []
@@ -178,9 +179,7 @@ class DebugEnv:
 
     def _fix(self, workbench: Workbench, fix: Fix) -> tuple[str, bool]:
         """Apply a fix to the working copy and grade that."""
-        for path, text in self._changes(workbench, fix).items():
-            if workbench.files.get(path) != text:
-                self._toolbox.edit(workbench, path, text)
+        workbench.change(self._changes(workbench, fix))
         submission = Submission(dict(workbench.files), fix.bugs, fix.diagnosis)
         verdict = self._services.grader.grade(workbench.task, submission, step=self._step, cap=self._cap)
         self.verdicts.append(verdict)
@@ -191,17 +190,12 @@ class DebugEnv:
         return f"The repaired job was run: {verdict.feedback}", False
 
     @staticmethod
-    def _changes(workbench: Workbench, fix: Fix) -> dict[str, str]:
+    def _changes(workbench: Workbench, fix: Fix) -> Mapping[str, str]:
         if fix.patch is not None:
-            changes = apply_patch(workbench.visible_files(), fix.patch)
-        elif fix.script is not None:
-            changes = {workbench.entrypoint: fix.script}
-        else:
-            changes = dict(fix.files or {})
-        for path in changes:
-            if workbench.read_only(path):
-                raise ActionRefused(f"{path[:80]!a} may not be changed")
-        return changes
+            return apply_patch(workbench.visible_files(), fix.patch)
+        if fix.script is not None:
+            return {workbench.entrypoint: fix.script}
+        return fix.files or {}
 
     def _finish(self) -> None:
         self._done = True

@@ -21,6 +21,8 @@ from .tasks import Assignment, Generated, Listed, Prepared, Source, Tasks
 KEPT_RUNS = 512
 """Results kept for inspections: at most some 100 KiB each (`workbench.LIMITS`)."""
 KEPT_TASKS = 256
+KEPT_RULINGS = 4096
+"""What was found of submissions: a few hundred bytes each."""
 
 
 T = TypeVar("T")
@@ -48,7 +50,9 @@ class Services:
     ) -> None:
         self._owns_pool = pool is None
         self.pool = pool or Pool(workers, require=require)
-        self.grader = Grader(self.pool.run, judge=judge, strict_seed_scoring=strict_seed_scoring)
+        self.grader = Grader(
+            self.pool.run, judge=judge, strict_seed_scoring=strict_seed_scoring, keep_rulings=KEPT_RULINGS
+        )
         if tasks is None:
             self.tasks: Tasks = Generated(self.pool, bugs)
         elif isinstance(tasks, Iterable):

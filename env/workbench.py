@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import fnmatch
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from typing import Any
 
+from ..grader.predictions import Problem
 from ..grader.runner.request import Limits, RunRequest, RunResult
+from ..grader.submission import workspace_of
 from ..grader.task import Task
+from .models import ActionRefused
 from .services import Services
 
 LIMITS = Limits(wall_seconds=30.0, cpu_seconds=20, output_bytes=64 << 10, file_bytes=16 << 20)
 """Of a run that a tool makes."""
 
-DRIVER, SHARED = "_driver.py", "_attach.py"
+DRIVER = "_driver.py"
+SHARED = ("attach", "describe", "watch", "pdb_output", "pdb_places")
+"""Modules that drivers import."""
 REPORT = "_report.json"
 MOST_REPORT_BYTES = 1 << 20
+_OWN = {DRIVER, REPORT, *(f"_{name}.py" for name in SHARED)}
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,8 @@ class Workbench:
     """One episode's working copy.
 
     files: path → text, as the agent has edited them. data: path → content, read-only. notes: what a tool
-    wants to remember within the episode, by the tool's name (breakpoints, for instance).
+    wants to remember within the episode, by the tool's name (breakpoints, for instance). listeners: called
+    with (workbench, path, text before, text after) after each change of a file.
     """
 
     task: Task
@@ -44,6 +52,7 @@ class Workbench:
     files: dict[str, str]
     data: Mapping[str, bytes]
     notes: dict[str, Any] = field(default_factory=dict)
+    listeners: list[Callable[[Workbench, str, str, str], None]] = field(default_factory=list)
 
     @property
     def entrypoint(self) -> str:
@@ -61,6 +70,25 @@ class Workbench:
     def visible_files(self) -> dict[str, str]:
         """The sources that the agent may see."""
         return {path: text for path, text in sorted(self.files.items()) if not self.hidden(path)}
+
+    def change(self, changes: Mapping[str, str]) -> None:
+        """Change files of the working copy, path → new text: all of them or none; listeners are told.
+
+        Raises:
+            ActionRefused: one may not be changed, or cannot be a file of a job.
+        """
+        new = {path: text for path, text in changes.items() if self.files.get(path) != text}
+        for path in new:
+            if path.split("/")[0] in _OWN or self.read_only(path):
+                raise ActionRefused(f"{path[:80]!a} may not be changed")
+        found = workspace_of(self.task, self.files | new)
+        if isinstance(found, Problem):
+            raise ActionRefused(found.text)
+        for path, after in new.items():
+            before = self.files.get(path, "")
+            self.files[path] = after
+            for listener in self.listeners:
+                listener(self, path, before, after)
 
     def run(self) -> RunResult:
         """Run the working copy as `python train.py` would."""
@@ -98,12 +126,14 @@ class Workbench:
 
 @cache
 def _driver(name: str) -> dict[str, bytes]:
-    """The files of a driver: itself, and what all drivers share."""
+    """The files of a driver: itself, and what drivers share; in the job's folder they are no package."""
     folder = resources.files(__package__) / "drivers"
-    shared, own = ((folder / f"{one}.py").read_text("utf-8") for one in ("attach", name))
+    files = {f"_{one}.py": folder / f"{one}.py" for one in SHARED} | {DRIVER: folder / f"{name}.py"}
     return {
-        SHARED: shared.encode(),
-        DRIVER: own.replace("from .attach import", "from _attach import").encode(),
+        path: re.sub(
+            r"^from \.(\w+) import", r"from _\1 import", file.read_text("utf-8"), flags=re.M
+        ).encode()
+        for path, file in files.items()
     }
 
 

@@ -72,6 +72,8 @@ def test_the_main_job(proven: tuple[Path, subprocess.CompletedProcess[str]]) -> 
     task = the_task(folder / "mldebug-out")
     record = json.loads((task / "task.json").read_text())
     assert record["id"] == task.name and record["entrypoint"] == "train.py" and record["budget"] == 5
+    tools = json.loads(command("list", "tools", "--json", cwd=folder).stdout)["tools"]
+    assert record["tools"] == [one["tool"] for one in tools]
     assert {path.name for path in task.iterdir()} == {"task.json", "workspace", "solution", "validation.json"}
     truth = json.loads((task / "solution" / "truth.json").read_text())
     assert truth["bugs"] == ["shape_mismatch", "wrong_device"]

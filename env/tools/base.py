@@ -147,14 +147,26 @@ class Toolbox:
         tool = self._tools.get(name)
         if tool is None:
             raise ActionRefused(f"there is no tool {name[:60]!a}; there are: {', '.join(self._tools)}")
+        self.attend(workbench)
         return shortened(tool.use(workbench, **checked(tool, arguments)))
 
-    def edit(self, workbench: Workbench, path: str, after: str) -> None:
-        """Change a file of the working copy and tell every tool."""
-        before = workbench.files.get(path, "")
-        workbench.files[path] = after
+    def attend(self, workbench: Workbench) -> None:
+        """Have every tool told of the changes that a working copy goes through from now on."""
+        if self._tell not in workbench.listeners:
+            workbench.listeners.append(self._tell)
+
+    def _tell(self, workbench: Workbench, path: str, before: str, after: str) -> None:
         for tool in self._tools.values():
             tool.on_edit(workbench, path, before, after)
+
+    def edit(self, workbench: Workbench, path: str, after: str) -> None:
+        """Change a file of the working copy; every tool is told.
+
+        Raises:
+            ActionRefused: it may not be changed, or cannot be a file of a job.
+        """
+        self.attend(workbench)
+        workbench.change({path: after})
 
 
 @cache
