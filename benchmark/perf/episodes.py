@@ -104,7 +104,7 @@ def measure(pool: Pool, bugs: tuple[str, ...], seed: int, group: int) -> Times:
 
 
 def table(found: Sequence[Times], group: int) -> str:
-    rows = []
+    rows: list[list[object]] = []
     for device in ("cpu", "cuda"):
         here = [one for one in found if one.device == device]
         if not here:

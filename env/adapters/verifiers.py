@@ -33,7 +33,9 @@ from .calls import OVER, SYSTEM, action_of, functions
 try:
     import verifiers.v1 as vf
 except ImportError:
-    raise ImportError("this needs verifiers 0.4, which is not installed: pip install 'verifiers==0.4.*'") from None
+    raise ImportError(
+        "this needs verifiers 0.4, which is not installed: pip install 'verifiers==0.4.*'"
+    ) from None
 
 __all__ = ["DebugTaskset"]
 
@@ -222,3 +224,7 @@ def signature(schema: dict[str, Any]) -> inspect.Signature:
             )
         )
     return inspect.Signature(found, return_annotation=str)
+
+
+if __name__ == "__main__":  # how verifiers starts a tool server
+    DebugTools.run()

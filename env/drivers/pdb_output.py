@@ -27,6 +27,10 @@ class Sink(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
+    def fileno(self) -> int:
+        """The run's own output, for what asks whether this is a terminal."""
+        return 1
+
     def write(self, data: Any) -> int:
         content = bytes(data)
         if self.live:

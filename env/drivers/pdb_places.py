@@ -29,6 +29,10 @@ class Places:
             self._names[name] = self._own.get(os.path.abspath(name))  # noqa: PTH100
         return self._names[name]
 
+    def has(self, path: str) -> bool:
+        """Whether a file's path is a source's."""
+        return os.path.abspath(path) in self._own  # noqa: PTH100
+
     def lines_of(self, code: CodeType) -> frozenset[int]:
         """The lines at which Python can stop in code, without the functions in it."""
         found = self._lines.get(code)

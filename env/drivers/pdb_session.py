@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import bdb
 import cmd
+import inspect
 import io
 import os
 import pdb
@@ -21,7 +22,7 @@ from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any, NoReturn, cast
 
-from .attach import FOLDER, OWN, _clean, place, settings, start, without_places, write
+from .attach import FOLDER, OWN, _clean, is_jobs, place, settings, start, without_places, write
 from .pdb_output import Feed, Sink
 from .pdb_places import Places, first_line, path_of
 
@@ -205,17 +206,13 @@ class Session(pdb.Pdb):
 
     def do_source(self, arg: str) -> None:
         try:
-            code = self._getval(arg).__code__
+            file = inspect.getfile(inspect.unwrap(self._getval(arg)))
         except Exception:
-            code = None
-        if (
-            code is not None
-            and code.co_filename.startswith(FOLDER + os.sep)
-            and self._places.file_of(code) is None
-        ):
+            file = ""
+        if is_jobs(os.path.abspath(file)) and not self._places.has(file):  # noqa: PTH100
             self.error("this file is not shown")
-            return
-        super().do_source(arg)
+        else:
+            super().do_source(arg)
 
     # breakpoints
 
@@ -294,8 +291,9 @@ class Session(pdb.Pdb):
         if self.curframe is not None:
             here = self._places.file_of(self.curframe.f_code)
             try:
-                found: Any = eval(text, self.curframe.f_globals, self.curframe_locals)
-                code = getattr(found, "__func__", found).__code__
+                found = eval(text, self.curframe.f_globals, self.curframe_locals)
+                function: Any = getattr(found, "__func__", found)
+                code = function.__code__
                 file = self._places.file_of(code)
             except Exception:
                 file = None

@@ -115,10 +115,16 @@ def _is_of(value: Any, kind: Kind) -> bool:
     return isinstance(value, kind)
 
 
+_ABOVE = re.compile(r"(?<![\w.+/-])(?:/[\w.+-]+)*?/(workspace|site-packages|python3\.\d+(?!/site-packages))/")
+"""A folder that differs between machines, or tiers of the sandbox, up to where it means something."""
+
+
 def shortened(text: str, most: int = MOST_CHARACTERS) -> str:
-    """The text, its middle left out where it is too long, and without what no terminal shows."""
+    """The text, its middle left out where it is too long, without what no terminal shows, and without the
+    folders that this machine keeps jobs and libraries in."""
     text = text.encode("utf-8", "replace").decode()
     text = re.sub(r"[\x00-\x08\x0b-\x1f\x7f]", "�", text.replace("\r\n", "\n"))
+    text = _ABOVE.sub(r"/\1/", text)
     if len(text) <= most:
         return text
     head, tail = most * 2 // 5, most * 3 // 5

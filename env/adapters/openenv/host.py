@@ -57,7 +57,8 @@ class TaskLists:
             found: list[Prepared] = []
             for one in sources:
                 found.append(one if isinstance(one, Prepared) else Prepared.of(one))
-            self._splits[name] = Listed(sorted(found, key=lambda one: one.task.id))
+            found.sort(key=lambda one: one.task.id)
+            self._splits[name] = Listed(found)
         self.all = tuple(one[index] for one in self._splits.values() for index in range(len(one)))
         self._by_id = {one.task.id: one for one in self.all}
 

@@ -220,7 +220,7 @@ class Rows:
     def __getitem__(self, i):
         return torch.tensor(float(i))
 """
-PRIVATE = "def work():\n    inside = 1\n    return inside\n"
+PRIVATE = "def work():\n    inside = 1\n    return inside\nclass Work:\n    inside = 2\n"
 FILES = {
     "train.py": TRAIN,
     "parts/rows.py": ROWS,
@@ -241,9 +241,21 @@ def test_workers_generators_hidden_files_and_the_jobs_own_breakpoint(
     assert "there is no function 'work'" in text
     assert "\n> parts/rows.py(7)__init__()\n" in text and "n = 8" in text
     assert "\n> train.py(8)numbers()" in text  # workers do not stop at the second, in no process
-    text = say(tools, on, "cl", "c", "p total", "source private.work", "c", "p 1", "b 1")
+    text = say(
+        tools,
+        on,
+        "cl",
+        "c",
+        "p total",
+        "source private.work",
+        "source private.Work",
+        "source private",
+        "c",
+        "p 1",
+        "b 1",
+    )
     assert "> train.py(20)main()\n" in text and "(Pdb) p total\n28.0" in text
-    assert "*** this file is not shown" in text and "inside" not in text
+    assert text.count("*** this file is not shown") == 3 and "inside" not in text
     assert "after 28.0\nThe job has ended by sys.exit('bye')." in text
     assert "*** The job has ended; `restart` begins anew." in text
     assert text.endswith("Breakpoint 4 at train.py:1")
