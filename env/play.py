@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ def play(folder: Path, *, require: str | None = None) -> int:
     task = Prepared(task_of_folder(folder), alert) if isinstance(alert, str) else Prepared.of(folder)
     services = Services([task], require=require)
     try:
-        with Desk(services, budget=budget) as desk:
+        with closing(Desk(services, budget=budget)) as desk:
             return Game(desk, task).play()
     finally:
         services.close()

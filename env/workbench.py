@@ -27,6 +27,7 @@ SHARED = ("attach", "describe", "watch", "pdb_output", "pdb_places")
 REPORT = "_report.json"
 MOST_REPORT_BYTES = 1 << 20
 _OWN = {DRIVER, REPORT, *(f"_{name}.py" for name in SHARED)}
+"""Names in the job's folder that are not the job's."""
 
 
 @dataclass(frozen=True)

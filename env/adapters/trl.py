@@ -22,13 +22,8 @@ from ..debug_env import DebugEnv
 from ..services import Services
 from ..tasks import Assignment, Listed, Prepared, Source
 from ..tools.base import MOST_CHARACTERS, shortened, toolbox
+from .calls import FIX, SYSTEM
 
-SYSTEM = (
-    "You repair broken PyTorch training jobs. You are told what monitoring said of one job, and look at it "
-    "with the functions you have. Each call costs a step, and there are few: when you know what is wrong, "
-    "call `fix` with the repair and the classes of bug that it repairs. The repaired job is then run on data "
-    "you have not seen. Several fixes may be tried while steps are left; solving it early is paid more."
-)
 USER = "A job needs you.\n\n"
 """`reset` adds the briefing of the task to it."""
 
@@ -37,21 +32,6 @@ LEAST_CHARACTERS = 200
 MOST_SEED = (1 << 63) - 1
 """What a column of integers holds."""
 
-FIX: Mapping[str, Any] = {
-    "name": "fix",
-    "description": "Hand in a repaired job. Give at most one of script, files and patch; none of them hands "
-    "in the working copy as it is.",
-    "parameters": {
-        "properties": {
-            "bugs": {"type": "array", "description": "the classes of bug that it repairs"},
-            "script": {"type": "string", "description": "the whole new text of the entry point"},
-            "files": {"type": "object", "description": "path to whole new text, for more files than one"},
-            "patch": {"type": "string", "description": "a unified diff against the working copy"},
-            "diagnosis": {"type": "string", "description": "what was wrong, where, and what it did"},
-        },
-        "required": ["bugs"],
-    },
-}
 HINTS: Mapping[str, Any] = {
     "string": str,
     "integer": int,

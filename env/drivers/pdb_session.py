@@ -206,7 +206,8 @@ class Session(pdb.Pdb):
 
     def do_source(self, arg: str) -> None:
         try:
-            file = inspect.getfile(inspect.unwrap(self._getval(arg)))
+            found: Any = self._getval(arg)
+            file = inspect.getfile(inspect.unwrap(found))
         except Exception:
             file = ""
         if is_jobs(os.path.abspath(file)) and not self._places.has(file):  # noqa: PTH100

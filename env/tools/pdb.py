@@ -5,7 +5,8 @@ all commands of the session so far and the new ones as input, and returns what t
 lives between two steps: no process can be left over, and an abandoned session costs nothing. A command that
 kills its run, or never ends, is forgotten: the session stays where it was before.
 
-An edit of the working copy begins a new session; breakpoints move with their lines.
+An edit of the working copy begins a new session; breakpoints move with their lines (what `commands` gave one
+to do is forgotten). A job that does not do the same in each run may come to another place; the agent is told.
 """
 
 from __future__ import annotations

@@ -6,8 +6,11 @@ import json
 import warnings
 from pathlib import Path
 
-import gymnasium
 import pytest
+
+pytest.importorskip("gymnasium", reason="the extra `gymnasium` is not installed")
+
+import gymnasium
 from gymnasium.utils.env_checker import check_env
 
 from mldebug.env import DebugEnv, Services

@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+pytest.importorskip("inspect_ai", reason="the extra `inspect` is not installed")
+
 from inspect_ai import eval as evaluate
 from inspect_ai.approval import Approval, ApprovalPolicy, Approver, approver
 from inspect_ai.log import EvalLog, EvalSample, read_eval_log

@@ -170,6 +170,7 @@ def test_thousands_of_sessions_leave_nothing(
         {
             "clients": CLIENTS,
             **load.counts,
+            "different_fixes_solved": len(SOLVABLE),  # one again is answered from memory
             "wrong": load.wrong[:10],
             "marks": marks,
             "exit_code": code,

@@ -1,5 +1,7 @@
-"""The verifiers taskset: its own gate, and rewards through its tool server. verifiers does not go together with
-OpenEnv: MLDEBUG_VERIFIERS_PYTHON names an interpreter that has it."""
+"""The verifiers taskset: its own gate, and rewards through its tool server.
+
+verifiers does not go together with OpenEnv: MLDEBUG_VERIFIERS_PYTHON names an interpreter that has it.
+"""
 
 from __future__ import annotations
 
@@ -65,8 +67,8 @@ async def play(rollout, port):
     route = {"vf_state_url": url, "vf_state_route": rollout["id"]}
     route["vf_state_signature"] = state_signature("s", url, rollout["id"])
     async with create_mcp_http_client() as http:
-        transport = streamable_http_client(f"http://127.0.0.1:{port}/mcp?{urlencode(route)}", http_client=http)
-        async with Client(transport) as client:
+        place = f"http://127.0.0.1:{port}/mcp?{urlencode(route)}"
+        async with Client(streamable_http_client(place, http_client=http)) as client:
             tools = [one.model_dump(mode="json") for one in (await client.list_tools()).tools]
             said = []
             for name, arguments in rollout["calls"]:
