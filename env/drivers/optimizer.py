@@ -270,11 +270,9 @@ def described(one: Seen) -> dict[str, Any]:
                 "rates": one.rates[index] if index < len(one.rates) else [],
                 "changes": one.changes[index] if index < len(one.changes) else 0,
                 "settings": first[index] if index < len(first) else {},
-                "changed": {
-                    name: value
-                    for name, value in now[index].items()
-                    if index < len(first) and first[index].get(name) != value
-                },
+                "changed": dict(sorted(now[index].items() - first[index].items()))
+                if index < len(first)
+                else {},
             }
             for index, group in enumerate(one.optimizer.param_groups[:MOST_GROUPS])
         ],

@@ -22,9 +22,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mldebug.env.models import Inspect
-from mldebug.env.play import Mistyped, split, typed, usage
 from mldebug.env.terminal import difference, plain, source
 from mldebug.env.tools.base import checked, registered
+from mldebug.env.typed import Mistyped, split, typed, usage
 from mldebug.task_folder import row_files
 
 from ..written import rows
