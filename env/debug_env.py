@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 from ..errors import UsageError
 from ..grader.grade import Fix as Submission
@@ -227,7 +227,7 @@ class DebugEnv:
         if self._owns_services:
             self._services.close()
 
-    def __enter__(self) -> DebugEnv:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *details: object) -> None:

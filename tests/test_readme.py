@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from mldebug.mutators.base import all_mutators
 
 ROOT = Path(__file__).parent.parent
@@ -51,8 +53,8 @@ def test_the_commands_run(tmp_path: Path) -> None:
             (tmp_path / "rows.jsonl").write_text(done.stdout)
 
 
-def test_the_python_example_runs() -> None:
-    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+@pytest.mark.parametrize("example", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
+def test_the_python_examples_run(example: str) -> None:
     done = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
