@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MOST_CHARACTERS = 4 << 20
 """Of one message: twice what an action may hold, as JSON takes more room than the texts in it."""
+MOST_TAKEN_IN = 8 * MOST_CHARACTERS
 MOST_PARTS = 100_000
 DEEPEST = 32
 MOST_BAD_FRAMES = 100
@@ -171,15 +172,19 @@ def _problem_of_bytes(body: bytes, path: str) -> str | None:
 
 
 async def _body(receive: Receive) -> bytes | None:
-    """The whole body; None if it is too large."""
-    found = bytearray()
+    """The whole body; None if it is too large.
+
+    Some of what is too much is taken in as well: a client that is cut off while it sends hears no answer.
+    """
+    found, size = bytearray(), 0
     while True:
         message = await receive()
-        found += message.get("body", b"")
-        if len(found) > MOST_CHARACTERS:
-            return None
-        if message["type"] == "http.disconnect" or not message.get("more_body"):
-            return bytes(found)
+        part = message.get("body", b"")
+        size += len(part)
+        if size <= MOST_CHARACTERS:
+            found += part
+        if message["type"] == "http.disconnect" or not message.get("more_body") or size > MOST_TAKEN_IN:
+            return bytes(found) if size <= MOST_CHARACTERS else None
 
 
 def _foreign(scope: Scope) -> bool:

@@ -124,7 +124,10 @@ class Server(uvicorn.Server):
         )
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        await asyncio.to_thread(self._host.close)
+        try:
+            await asyncio.to_thread(self._host.close)
+        except Exception:
+            log.exception("the runs could not be ended in order")
         await super().shutdown(sockets)
 
 

@@ -273,7 +273,7 @@ def test_serve_ends_with_control_c_and_leaves_no_process(tmp_path: Path) -> None
             server.send_signal(signal.SIGINT)
             with suppress(ConnectionClosed):
                 assert heard(connection)["type"] == "error"
-        assert server.wait(60) == 130
+        assert server.wait(60) == 130, log.read_text()
         wait_for(lambda: not any(Path(f"/proc/{child}").exists() for child in children))
         assert server.stdout is not None
         assert server.stdout.read() == b""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -14,24 +13,13 @@ from mldebug.env import DebugEnv, Prepared, Services
 from mldebug.env.diffs import split_lines
 from mldebug.env.models import ActionRefused
 from mldebug.env.patches import apply_patch
-from mldebug.env.tools.base import Toolbox, toolbox
+from mldebug.env.tools.base import Toolbox
 from mldebug.env.workbench import Workbench
-from mldebug.grader.runner import Pool
 from mldebug.mutators.workspace import Workspace
 
-from ...written import rows, task
+from ...written import task
 
 NAMES = ("shape-glyph-1", "eval-tabular-2")
-
-
-@pytest.fixture(scope="module")
-def services(pool: Pool) -> Iterator[Services]:
-    yield Services((rows()[name] for name in NAMES), pool=pool)
-
-
-@pytest.fixture(scope="module")
-def tools() -> Toolbox:
-    return toolbox()
 
 
 def workbench(services: Services, name: str, files: dict[str, str] | None = None) -> Workbench:

@@ -34,11 +34,6 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def services(pool: Pool) -> Iterator[Services]:
-    yield Services((rows()[name] for name in NAMES), pool=pool)
-
-
 def workbench(services: Services, job: str | None = None, name: str = "eval-machine-1") -> Workbench:
     known = task(name)
     files = dict(known.broken.files) if job is None else {"train.py": job}

@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
 from mldebug.env import Services
 from mldebug.env.models import ActionRefused
-from mldebug.env.tools.base import Toolbox, toolbox
+from mldebug.env.tools.base import Toolbox
 from mldebug.env.workbench import Workbench
-from mldebug.grader.runner import Pool
 
-from ...written import rows, task
+from ...written import task
 
 NAMES = ("leakage-tabular-1", "leakage-glyph-1")
 Use = Callable[..., str]
-
-
-@pytest.fixture(scope="module")
-def services(pool: Pool) -> Iterator[Services]:
-    yield Services((rows()[name] for name in NAMES), pool=pool)
-
-
-@pytest.fixture(scope="module")
-def tools() -> Toolbox:
-    return toolbox()
 
 
 @pytest.fixture

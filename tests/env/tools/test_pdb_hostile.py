@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,25 +13,15 @@ from hypothesis import strategies as st
 from mldebug.env import Services
 from mldebug.env import workbench as workbenches
 from mldebug.env.models import ActionRefused
-from mldebug.env.tools.base import MOST_CHARACTERS, Toolbox, toolbox
+from mldebug.env.tools.base import MOST_CHARACTERS, Toolbox
 from mldebug.env.tools.breakpoints import Debugging, debugging
 from mldebug.env.workbench import Workbench
-from mldebug.grader.runner import Pool
 from mldebug.mutators.workspace import Workspace
 
-from ...written import rows, task
+from ...written import task
 
 NAME = "eval-machine-2"
-
-
-@pytest.fixture(scope="module")
-def services(pool: Pool) -> Iterator[Services]:
-    yield Services([rows()[NAME]], pool=pool)
-
-
-@pytest.fixture(scope="module")
-def tools() -> Toolbox:
-    return toolbox()
+NAMES = (NAME,)
 
 
 def workbench(services: Services, source: str) -> Workbench:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -12,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mldebug.env import Services
-from mldebug.env.tools.base import Toolbox, toolbox
+from mldebug.env.tools.base import Toolbox
 from mldebug.env.tools.breakpoints import Breakpoint, Debugging, after_edit, debugging
 from mldebug.env.workbench import Workbench
 from mldebug.grader.runner import Pool
@@ -21,16 +20,6 @@ from mldebug.mutators.workspace import Workspace
 from ...written import rows, task
 
 NAMES = ("shape-glyph-2", "leakage-machine-1", "device-tabular-1", "eval-tabular-2", "zero_grad-glyph-2")
-
-
-@pytest.fixture(scope="module")
-def services(pool: Pool) -> Iterator[Services]:
-    yield Services((rows()[name] for name in NAMES), pool=pool)
-
-
-@pytest.fixture(scope="module")
-def tools() -> Toolbox:
-    return toolbox()
 
 
 def workbench(services: Services, name: str, files: dict[str, str] | None = None) -> Workbench:
