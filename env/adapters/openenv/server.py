@@ -14,6 +14,8 @@ from fastapi import FastAPI, Query, Request
 from fastapi.responses import JSONResponse
 from openenv.core.env_server.http_server import create_app  # type: ignore[import-untyped]
 from openenv.core.env_server.types import ConcurrencyConfig  # type: ignore[import-untyped]
+from uvicorn.protocols.websockets.auto import AutoWebSocketsProtocol
+from websockets.exceptions import InvalidState
 
 from ....errors import MldebugError, UsageError
 from ....grader.runner.request import RunRequest
@@ -106,6 +108,17 @@ def serve(settings: Settings, address: str = "127.0.0.1", port: int = 8000) -> N
             host.close()
 
 
+class Connection(AutoWebSocketsProtocol):  # type: ignore[misc, valid-type]
+    """A WebSocket that can be shut down while its client is closing it; uvicorn's own raises then, and the
+    rest of the server's shutdown is lost."""
+
+    def shutdown(self) -> None:
+        try:
+            super().shutdown()
+        except InvalidState:
+            self.transport.close()
+
+
 class Server(uvicorn.Server):
     """The application with our limits. When it ends, what is running is ended first: a step that waits for a
     run would keep its connection open."""
@@ -117,6 +130,7 @@ class Server(uvicorn.Server):
                 app,
                 log_config=LOGGING,
                 access_log=False,
+                ws=Connection,
                 ws_max_size=LONGEST_FRAME,
                 ws_per_message_deflate=False,
                 timeout_graceful_shutdown=GRACE_SECONDS,

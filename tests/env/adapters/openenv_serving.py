@@ -37,17 +37,30 @@ def host_of(pool: Pool, names: tuple[str, ...] = NAMES, **settings: Any) -> Host
 @contextmanager
 def serving(host: Host) -> Iterator[str]:
     """Its address while it runs."""
+    with started(host) as (address, _):
+        yield address
+
+
+@contextmanager
+def started(host: Host) -> Iterator[tuple[str, Server]]:
+    """Its address and itself while it runs."""
     listener = listening("127.0.0.1", 0)
     server = Server(create_server(host), host)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    ended_well = []
+
+    def run() -> None:
+        server.run(sockets=[listener])
+        ended_well.append(True)
+
+    thread = threading.Thread(target=run, daemon=True)
     thread.start()
     wait_for(lambda: server.started)
     try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}", server
     finally:
         server.should_exit = True
         thread.join(60)
-        assert not thread.is_alive(), "the server did not end"
+        assert ended_well, "the server did not end, or not well"
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:

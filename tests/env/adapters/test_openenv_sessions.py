@@ -29,6 +29,7 @@ from .openenv_serving import (
     prepared,
     raw,
     serving,
+    started,
     wait_for,
 )
 
@@ -267,6 +268,22 @@ def test_a_client_that_vanishes_in_a_step_leaves_nothing(
         wait_for(lambda: host.open == 1)
     wait_for(lambda: host.open == 0)
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_server_ends_well_while_a_client_says_goodbye(pool: Pool) -> None:
+    with started(host_of(pool)) as (address, server), raw(address) as leaving:
+        ask(leaving, "reset", {"seed": 0})
+        (connection,) = server.server_state.connections
+        closing = threading.Event()
+
+        def goodbye() -> None:
+            connection.conn.send_close(1000)  # as far as it gets when the client's close frame was read
+            server.should_exit = True
+            closing.set()
+
+        connection.loop.call_soon_threadsafe(goodbye)
+        assert closing.wait(60)
+        wait_for(lambda: not server.server_state.connections)
 
 
 def test_more_sessions_than_there_is_room_for_are_refused(pool: Pool) -> None:
