@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import termios
@@ -95,6 +96,12 @@ class Typist:
                 return self.process.wait(60)
 
 
+def _own_terminal() -> None:
+    """In the child: a terminal of its own, whose Ctrl-C it hears (background jobs ignore it)."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def typist(folder: Path, **more: str) -> Iterator[Typist]:
     master, slave = pty.openpty()
@@ -104,7 +111,7 @@ def typist(folder: Path, **more: str) -> Iterator[Typist]:
         stdout=slave,
         stderr=slave,
         start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        preexec_fn=_own_terminal,
         env=surroundings(folder) | more,
     )
     os.close(slave)

@@ -255,6 +255,7 @@ def test_serve_ends_with_control_c_and_leaves_no_process(tmp_path: Path) -> None
             [sys.executable, "-m", "mldebug.cli", "serve", "--port", "0", "--tasks", str(TASKS)],
             stdout=subprocess.PIPE,
             stderr=stderr,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # background jobs ignore it
         )
     try:
         wait_for(lambda: "startup complete" in log.read_text(), 120)

@@ -130,7 +130,11 @@ def test_thousands_of_sessions_leave_nothing(
     log = tmp_path / "log"
     command = [sys.executable, "-m", "mldebug.cli", "serve", "--port", "0", "--tasks", str(TASKS)]
     with log.open("w") as stderr:
-        server = subprocess.Popen([*command, "--sessions", str(CLIENTS * 4)], stderr=stderr)
+        server = subprocess.Popen(
+            [*command, "--sessions", str(CLIENTS * 4)],
+            stderr=stderr,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # background jobs ignore it
+        )
     try:
         wait_for(lambda: "startup complete" in log.read_text(), 120)
         url = log.read_text().split("serving on ")[1].split()[0]
