@@ -17,11 +17,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,6 +31,7 @@ from ...env.tasks import default_sets
 from ...factory import generate
 from ...grader.judge import OfflineJudge
 from ...grader.runner import Pool
+from .cold import cold_seconds
 
 TOOLS = ("run_code", "inspect_gradients")
 
@@ -66,21 +64,6 @@ def play(env: DebugEnv, prepared: Prepared, mark: str) -> float:
     return seconds
 
 
-def cold(prepared: Prepared, data: dict[str, bytes]) -> float:
-    """Seconds of one cold `python train.py` on the reference."""
-    known = prepared.task
-    with tempfile.TemporaryDirectory() as name:
-        for path, content in ({n: t.encode() for n, t in known.reference} | data).items():
-            place = Path(name) / path
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_bytes(content)
-        started = time.perf_counter()
-        command = [sys.executable, known.reference.entrypoint]
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        subprocess.run(command, cwd=name, env=environment, check=True, capture_output=True)
-        return time.perf_counter() - started
-
-
 def measure(pool: Pool, bugs: tuple[str, ...], seed: int, group: int) -> Times:
     started = time.perf_counter()
     prepared = Prepared.of(generate(bugs, seed, pool=pool))
@@ -91,7 +74,9 @@ def measure(pool: Pool, bugs: tuple[str, ...], seed: int, group: int) -> Times:
     rest = [play(env, prepared, f"member {index}") for index in range(1, group)]
     again = Services([prepared], pool=pool, judge=OfflineJudge())
     same = [play(DebugEnv(again), prepared, "same") for _ in range(group)]
-    once = cold(prepared, services.data(prepared.task))
+    sources = {name: text.encode() for name, text in prepared.task.reference}
+    files = sources | services.data(prepared.task)
+    once = cold_seconds(files, prepared.task.reference.entrypoint)
     return Times(
         prepared.task.id,
         prepared.task.device,

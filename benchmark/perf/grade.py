@@ -11,12 +11,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +29,7 @@ from ...grader.runner.request import RunRequest
 from ...grader.task import Task
 from ...grading import task_of_variant
 from ...mutators.base import all_mutators
+from .cold import cold_seconds
 
 
 @dataclass(frozen=True)
@@ -57,16 +54,7 @@ def measure(pool: Pool, task: Task) -> Line:
     sources = {name: text.encode() for name, text in files.items()} | data
     request = RunRequest(sources, task.reference.entrypoint, device=task.device, trace=False)
     warm = statistics.median(pool.run(request).wall_seconds for _ in range(3))
-    with tempfile.TemporaryDirectory() as name:
-        for path, content in sources.items():
-            place = Path(name) / path
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_bytes(content)
-        started = time.perf_counter()
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        command = [sys.executable, task.reference.entrypoint]
-        subprocess.run(command, cwd=name, env=environment, check=True, capture_output=True)
-        cold = time.perf_counter() - started
+    cold = cold_seconds(sources, task.reference.entrypoint)
     return Line(task.id, task.device, verdict.runs, verdict.seconds, warm * verdict.runs, cold * verdict.runs)
 
 
