@@ -234,7 +234,7 @@ def test_map_keeps_the_order_over_workers_and_recycles_them(request_for):
 
 
 def test_a_closed_pool_says_so_and_closing_ends_a_run_of_another_thread(request_for):
-    pool = Pool()
+    pool = Pool(tier="posix")  # its two processes, zygote and run, stay two until it is closed
     failures: list[str] = []
 
     def work() -> None:
