@@ -11,20 +11,20 @@ from collections.abc import Mapping
 from pathlib import Path
 
 
-def cold_seconds(files: Mapping[str, bytes], entrypoint: str) -> float:
-    """Seconds of one `python ENTRYPOINT` on one core, in a new folder with these files.
+def cold_seconds(files: Mapping[str, bytes], *arguments: str, check: bool = True) -> float:
+    """Seconds of one `python ARGUMENTS` on one core, in a new folder with these files.
 
     Raises:
-        CalledProcessError: the job failed.
+        CalledProcessError: the job failed, and that is to be checked.
     """
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as folder:
         for path, content in files.items():
-            place = Path(name) / path
+            place = Path(folder, path)
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(content)
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         started = time.perf_counter()
         subprocess.run(
-            [sys.executable, entrypoint], cwd=name, env=environment, check=True, capture_output=True
+            [sys.executable, *arguments], cwd=folder, env=environment, check=check, capture_output=True
         )
         return time.perf_counter() - started

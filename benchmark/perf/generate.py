@@ -8,10 +8,8 @@ warm zygote and once as a cold `python train.py` each.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +17,8 @@ from statistics import median
 from typing import Any
 
 import click
+
+from .cold import cold_seconds
 
 COLD_BOOTSTRAP = (
     "import sys, runpy; sys.path.insert(0, ''); sys.argv = sys.argv[1:]; "
@@ -102,18 +102,8 @@ def verified(count: int) -> tuple[dict[str, float], list[Any]]:
 
 def cold(request: Any) -> float:
     """Seconds of the same job in a process of its own."""
-    with tempfile.TemporaryDirectory() as folder:
-        for name, content in request.files.items():
-            place = Path(folder, name)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_bytes(content)
-        command = [sys.executable, request.entrypoint]
-        if request.device == "cuda":
-            command = [sys.executable, "-c", COLD_BOOTSTRAP, request.entrypoint]
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-        return timed(
-            lambda: subprocess.run(command, cwd=folder, env=environment, check=False, capture_output=True)
-        )
+    bootstrap = ("-c", COLD_BOOTSTRAP) if request.device == "cuda" else ()
+    return cold_seconds(request.files, *bootstrap, request.entrypoint, check=False)
 
 
 @click.command()
