@@ -58,6 +58,10 @@ def surroundings(folder: Path) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in ("VISUAL", "NO_COLOR")} | own
 
 
+class NotShown(AssertionError):
+    """The terminal did not show in time what it should."""
+
+
 class Typist:
     """Types into a pseudo-terminal and reads what it shows."""
 
@@ -73,8 +77,20 @@ class Typist:
         """Wait for a text, past what was seen before; what was shown until then, without colours."""
         found, end = "", time.monotonic() + patience
         while text not in (found := found + self._read(end)):
-            assert time.monotonic() < end, f"{text!r} was not shown, but: {found!r}"
+            if time.monotonic() >= end:
+                raise NotShown(f"{text!r}, but: {found!r}")
         return found
+
+    def interrupt(self, text: str) -> str:
+        """Type Ctrl-C until a text is shown. CPython forgets one that comes between two of readline's reads until
+        the next key is struck (Modules/readline.c looks at signals only where its select() was disturbed)."""
+        for _ in range(10):
+            self.type("\x03")
+            try:
+                return self.see(text, 10.0)
+            except NotShown:
+                continue
+        raise NotShown(f"{text!r} after ten times Ctrl-C")
 
     def _read(self, end: float) -> str:
         ready, _, _ = select.select([self._master], [], [], max(0.0, end - time.monotonic()))
@@ -182,9 +198,8 @@ def test_ctrl_c_leaves_cleanly_and_no_colour_is_respected(tmp_path: Path) -> Non
         person.type("view_source\n")
         person.see("[4 steps left]> ")
         person.type("half a li")
-        person.see("half a li")  # only once it listens: a Ctrl-C before that waits for the next key
-        person.type("\x03")
-        person.see("Interrupted.")
+        person.see("half a li")
+        person.interrupt("Interrupted.")
         assert person.left() == 130
     assert "Traceback" not in person.shown
     assert not re.search(r"\033\[[\d;]*m", person.shown)
