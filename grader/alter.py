@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..clean_scripts.spec import Array, Field, JobData, JobSpec
+from ..clean_scripts.spec import DISCRETE, Array, Field, JobData, JobSpec
 from ..seeds import digest
 
 NEAREST_FAR, FARTHEST_FAR = 8, 32
@@ -49,23 +49,25 @@ def alter(
     moved, far = order[: len(order) // 2], order[len(order) // 2 :]
 
     train = {name: array.copy() for name, array in data.train.items()}
-    for field in spec.fields:
-        if field.kind == "continuous":
-            train[field.name][places[far]] = _far_values(train[field.name], field, len(far), rng)
+    kept = np.setdiff1d(np.arange(len(data.train[spec.id_field])), places)
+    for name, values in _far_rows(spec, data, kept, train, len(far), rng).items():
+        train[name][places[far]] = values
     if labels:
         name = spec.label_field.name
-        train[name][places] = _adversarial_labels(spec.label_field, train[name], output, moved)
+        train[name][places] = _adversarial_labels(spec.label_field, train[name], places, output, moved)
+        for field in spec.fields:
+            if field.kind == "target":
+                train[field.name][places] = train[field.name][np.roll(places, 1)]
     source = _trade_places(places[moved], None if labels else train[spec.label_field.name])
     for name, array in train.items():
         train[name][places[moved]] = array[source]
     score = _permute_half(data.score, score_order(data, seed))
     near, last = jittered_scores(len(data.score_labels))
     for field in spec.fields:
-        if field.kind == "continuous" and field.name in score:
-            values = score[field.name]
-            if values.dtype.kind == "f":
-                values[near] += _jitter(values, near, rng)
-            values[last] = _far_values(values, field, len(last), rng)
+        if field.kind == "continuous" and score[field.name].dtype.kind == "f":
+            score[field.name][near] += _jitter(score[field.name], near, rng)
+    for name, values in _far_rows(spec, data, kept, score, len(last), rng).items():
+        score[name][last] = values
     return JobData(train, score, data.score_labels)
 
 
@@ -96,21 +98,27 @@ def swap(spec: JobSpec, data: JobData, held_out: Array, *, seed: int, labels: bo
             pairs.append((here[: len(fitting)], fitting))
     for here, source in pairs:
         here = here[: len(source)]
-        for field in spec.fields:
-            if field.kind == "continuous":
-                train[field.name][here] = data.score[field.name][source]
+        for field in spec.features:
+            train[field.name][here] = data.score[field.name][source]
         if labels:
             train[name][here] = data.score_labels[source].astype(train[name].dtype)
     return JobData(train, dict(data.score), data.score_labels)
 
 
+RARE_ROWS = 64
+"""Rows taken for a field of codes when rows are swapped: those that hold the rarest ones."""
+
+
 def _extremes_first(spec: JobSpec, data: JobData, rng: np.random.Generator) -> Array:
     """All scoring rows, those with extreme values first, each once."""
     chosen: list[int] = []
-    for field in spec.fields:
-        if field.kind != "continuous":
-            continue
+    for field in spec.features:
         flat = data.score[field.name].reshape(len(data.score_labels), -1)
+        if field.kind in DISCRETE:  # how rare a code is, instead of the code
+            codes, counts = np.unique(flat, return_counts=True)
+            flat = counts[np.searchsorted(codes, flat)]
+            chosen += [int(row) for row in np.argsort(flat.min(axis=1), kind="stable")[:RARE_ROWS]]
+            continue
         order = np.argsort(flat, axis=0, kind="stable")
         ends = np.concatenate([order[:EXTREMES_OF_A_COLUMN], order[-EXTREMES_OF_A_COLUMN:]], axis=0)
         chosen += [int(row) for row in ends[:, rng.permutation(flat.shape[1])].T.ravel()]
@@ -122,8 +130,10 @@ def shuffle_labels(spec: JobSpec, data: JobData, *, seed: int) -> JobData:
     """The data with all labels of the training data permuted: nothing is left to be learned."""
     rng = np.random.Generator(np.random.PCG64(int.from_bytes(digest("shuffle", seed)[:16], "big")))
     train = dict(data.train)
-    name = spec.label_field.name
-    train[name] = train[name][rng.permutation(len(train[name]))]
+    order = rng.permutation(len(train[spec.id_field]))
+    for field in spec.fields:
+        if field.kind == "target" or field == spec.label_field:
+            train[field.name] = train[field.name][order]
     return JobData(train, dict(data.score), data.score_labels)
 
 
@@ -172,6 +182,55 @@ def _trade_places(places: Array, groups: Array | None) -> Array:
     return source
 
 
+DONORS = 5
+"""Rows that far-out rows take their sequences and structures from, and codes of a column that they take: so
+few that whatever counts them sees its counts move."""
+
+
+def _far_rows(
+    spec: JobSpec, data: JobData, kept: Array, part: Mapping[str, Array], rows: int, rng: np.random.Generator
+) -> dict[str, Array]:
+    """Field → values for a number of far-out rows of a part (training or scoring) of the data. Codes and
+    structures are those of training rows that are `kept`."""
+    coded = len(kept) > 0 and any(field.kind in DISCRETE for field in spec.features)
+    donor = (
+        kept[rng.permutation(len(kept))[:DONORS]][np.arange(rows) % min(DONORS, len(kept))] if coded else kept
+    )
+    found: dict[str, Array] = {}
+    for field in spec.features:
+        values = data.train[field.name]
+        if field.kind == "continuous":
+            found[field.name] = _far_values(part[field.name], field, rows, rng)
+        elif not coded:
+            continue
+        elif field.kind == "category":
+            found[field.name] = _rare_codes(values[kept], rows, rng)
+        elif field.kind == "tokens":
+            found[field.name] = _shuffled_tokens(values[donor], rng)
+        else:
+            found[field.name] = values[donor]
+    return found
+
+
+def _rare_codes(values: Array, rows: int, rng: np.random.Generator) -> Array:
+    """For each column, codes drawn from its rarest ones."""
+    columns = []
+    for column in values.reshape(len(values), -1).T:
+        codes, counts = np.unique(column, return_counts=True)
+        columns.append(rng.choice(codes[np.argsort(counts, kind="stable")[:DONORS]], size=rows))
+    drawn: Array = np.stack(columns, axis=1).reshape(rows, *values.shape[1:]).astype(values.dtype)
+    return drawn
+
+
+def _shuffled_tokens(sequences: Array, rng: np.random.Generator) -> Array:
+    """The same tokens of each sequence in another order, so that no two are equal; padding stays in place."""
+    shuffled = sequences.copy()
+    for row in shuffled:
+        used = np.flatnonzero(row)
+        row[used] = row[rng.permutation(used)]
+    return shuffled
+
+
 def _far_values(values: Array, field: Field, rows: int, rng: np.random.Generator) -> Array:
     """Rows of values 8 to 32 deviations from the median, multiples of the field's step."""
     flat = values.reshape(len(values), -1).astype(np.float64)
@@ -201,22 +260,31 @@ the usual range they alone decided which checkpoint a job that selects on held-o
 hundred it was the same one as before."""
 
 
-def _adversarial_labels(field: Field, labels: Array, output: Array, moved: Array) -> Array:
+def _adversarial_labels(field: Field, labels: Array, places: Array, output: Array, moved: Array) -> Array:
     """For each held-out row a label that its prediction agrees with least.
 
-    moved: which of them stay rows like any other; where labels are numbers, theirs lie far beyond.
+    places: where they stand. moved: which of them stay rows like any other; where labels are numbers, theirs
+    lie far beyond.
     """
-    turn = np.arange(len(output))
+    turn = np.arange(len(places))
+    guess = np.nan_to_num(output)
+    shape = (len(places), *labels.shape[1:])
+    odd = (turn % 4 == 3).reshape(-1, *[1] * (labels.ndim - 1))
     chosen: Array
-    if field.kind == "label_class":
-        ranked = np.argsort(np.nan_to_num(output), axis=-1, kind="stable")
-        chosen = np.where((turn % 4 == 3) & (ranked.shape[1] > 2), ranked[:, 1], ranked[:, 0])
+    if field.kind == "label_class" and field.classes:  # the output has no entry a class
+        chosen = (labels[places] + 1 + odd) % field.classes
+    elif field.kind == "label_class":
+        ranked = np.argsort(guess, axis=-1, kind="stable")
+        chosen = np.where(odd & (ranked.shape[-1] > 2), ranked[..., 1], ranked[..., 0])
+    elif field.kind == "label_binary":
+        against = guess.reshape(shape) <= np.median(guess.reshape(shape), axis=0)
+        chosen = against ^ (odd & (turn % 8 == 3).reshape(odd.shape))
     else:
-        ordered = np.sort(labels)
-        guess = np.nan_to_num(output).reshape(len(output), -1).mean(axis=1)
-        middle = (float(ordered[0]) + float(ordered[-1])) / 2
-        edges = ordered.astype(np.float64)
-        chosen = np.where(guess > middle, edges[turn % EXTREMES], edges[-1 - turn % EXTREMES])
-        reach = BEYOND * (float(ordered[-1]) - float(ordered[0]))
-        chosen[moved] += np.where(guess[moved] > middle, -reach, reach)
-    return chosen.astype(labels.dtype)
+        ordered = np.sort(labels.reshape(len(labels), -1), axis=0).astype(np.float64)
+        flat = guess.reshape(len(places), -1)
+        flat = flat if flat.shape[1] == ordered.shape[1] else flat.mean(axis=1, keepdims=True)
+        high = flat > (ordered[0] + ordered[-1]) / 2
+        chosen = np.where(high, ordered[turn % EXTREMES], ordered[-1 - turn % EXTREMES])
+        reach = BEYOND * (ordered[-1] - ordered[0])
+        chosen[moved] += np.where(high[moved], -reach, reach)
+    return chosen.reshape(shape).astype(labels.dtype)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import re
 import statistics
 import sys
 from collections.abc import Callable, Sequence
@@ -19,11 +20,14 @@ from pathlib import Path
 import numpy as np
 from tabulate import tabulate
 
-from ..clean_scripts.alternatives import alternatives
+from ..clean_scripts.alternatives import Alternative, alternatives
 from ..clean_scripts.data import data_files
 from ..clean_scripts.library import job_names, load_job, sources
 from ..clean_scripts.spec import JobData, JobSpec
 from ..errors import MldebugError
+from ..mutators.workspace import Workspace
+from .evidence import Observer
+from .oracles.gradient_not_zeroed import curve_factor
 from .runner.request import PREDICTIONS, RunRequest, RunResult
 
 REFERENCE = "reference"
@@ -119,6 +123,37 @@ def calibrate(job: str, seeds: Sequence[int], run: MapRuns) -> Calibration:
     return Calibration(job, spec.metric.name, tuple(seeds), tuple(lines))
 
 
+SEED_ALTERNATIVE = "other seed"
+RESEEDINGS, RESEEDED_DATA = 5, 3
+
+
+def reseeded(job: str, run: Callable[[RunRequest], RunResult]) -> float:
+    """How far another random seed alone moves a job's training loss: the largest mean factor along the curve
+    (`curve_factor`) of 5 seeds on each of 3 data seeds. What `JobSpec.reseed_factor` states.
+
+    Raises:
+        MldebugError: a run failed, or the job declares no alternative "other seed" that ends in a number.
+    """
+    spec, original = load_job(job), dict(sources(job))
+    found = [one for one in alternatives(job) if one.name == SEED_ALTERNATIVE]
+    if not found or not re.search(r"\d+\D*$", found[0].replacements[0][2]):
+        raise MldebugError(f"{job}: needs an alternative {SEED_ALTERNATIVE!r} whose new text holds the seed")
+    (file, old, new), *rest = found[0].replacements
+    observer = Observer(run, spec, "cpu")
+    farthest = 1.0
+    for data_seed in range(RESEEDED_DATA):
+        data = spec.generate(data_seed)
+        reference = observer.observe(Workspace.of(original, spec.entrypoint), data)
+        for seed in range(101, 101 + RESEEDINGS):
+            text = re.sub(r"\d+(?=\D*$)", str(seed), new)
+            changed = Alternative(SEED_ALTERNATIVE, ((file, old, text), *rest)).applied(original)
+            seen = observer.observe(Workspace.of(changed, spec.entrypoint), data)
+            if not seen.finished:
+                raise MldebugError(f"{job}, seed {seed}: {seen.result.stderr[-2000:]}")
+            farthest = max(farthest, curve_factor(seen, reference))
+    return farthest
+
+
 def measure(spec: JobSpec, data: JobData, name: str, result: RunResult) -> float:
     """The metric of one run's scores.
 
@@ -148,11 +183,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with Pool(workers=options.workers) as pool:
             found = calibrate(options.job, range(options.seeds), pool.map)
+            factor = reseeded(options.job, pool.run)
     except MldebugError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     print(found.table())
-    print(f"proposed: floor={found.floor:.2f}, margin={found.margin:.2f}")
+    print(f"proposed: floor={found.floor:.2f}, margin={found.margin:.2f}, reseed_factor={factor:.2f}")
     if options.json:
         options.json.write_text(json.dumps(found.record(), indent=1) + "\n", encoding="utf-8")
     return 0

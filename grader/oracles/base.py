@@ -151,7 +151,7 @@ def _set_a(spec: JobSpec, hidden: Observed, altered: Observed) -> Array:
     ids = np.intersect1d(hidden.outputs.rows, altered.outputs.rows)
     same = np.ones(len(ids), dtype=bool)
     first, second = (places(run.data.train[spec.id_field], ids) for run in (hidden, altered))
-    for name in (column.name for column in spec.fields if column.kind == "continuous"):
+    for name in (column.name for column in spec.features):
         before, after = hidden.data.train[name][first], altered.data.train[name][second]
         same &= (before == after).reshape(len(ids), -1).all(axis=1)
     return ids[same]

@@ -79,6 +79,8 @@ def _knows_labels(repair: Repair) -> str | None:
     spec = repair.spec
     train = run.data.train
     labels = train[spec.label_field.name][places(train[spec.id_field], outputs.rows)]
+    if spec.label_field.classes:  # outputs that name no class (embeddings) cannot agree with one
+        return None
     errors = agreement(outputs.output, labels, spec.label_field.kind == "label_class")
     return (
         f"held-out predictions know shuffled labels ({errors:.1f} errors)" if errors > CHANCE_ERRORS else None
@@ -96,9 +98,10 @@ def agreement(output: Array, labels: Array, classes: bool) -> float:
         error = math.sqrt(max(chance * (1 - chance), 1e-12) / len(labels))
         return float((np.mean(guess == labels) - chance) / error)
     flat = output.reshape(len(labels), -1).mean(axis=1)
-    if flat.std() == 0 or labels.std() == 0:
+    truth = labels.reshape(len(labels), -1).mean(axis=1)
+    if flat.std() == 0 or truth.std() == 0:
         return 0.0
-    return float(np.corrcoef(flat, labels.astype(np.float64))[0, 1] * math.sqrt(len(labels)))
+    return float(np.corrcoef(flat, truth.astype(np.float64))[0, 1] * math.sqrt(len(labels)))
 
 
 def _parameters(run: Observed) -> object:

@@ -20,7 +20,7 @@ import pytest
 from mldebug.clean_scripts.alternatives import Alternative, alternatives
 from mldebug.clean_scripts.data import data_files
 from mldebug.clean_scripts.library import job_names, load_job, sources
-from mldebug.clean_scripts.spec import JobData, JobSpec
+from mldebug.clean_scripts.spec import DISCRETE, JobData, JobSpec
 from mldebug.errors import SpliceError, UsageError
 from mldebug.grader.runner import Pool
 from mldebug.grader.runner.request import METRICS, PREDICTIONS, RunRequest, RunResult
@@ -88,8 +88,9 @@ def test_fields_are_what_the_data_holds(name: str) -> None:
     assert len(set(names)) == len(names)
     assert sorted(data.train) == sorted(names)
     assert sum(field.kind == "id" for field in spec.fields) == 1
-    assert sum(field.kind.startswith("label") for field in spec.fields) == 1
-    assert set(data.score) == set(names) - {spec.id_field, spec.label_field.name}
+    assert sum(field.kind.startswith("label") for field in spec.fields) == 1 and spec.features
+    unscored = {field.name for field in spec.fields if field.kind == "target"}
+    assert set(data.score) == set(names) - {spec.id_field, spec.label_field.name} - unscored
     assert set(spec.split_reads) <= set(names)
 
 
@@ -112,12 +113,30 @@ def test_labels_fit_the_output(name: str) -> None:
     spec, data = load_job(name), data_of(name)
     labels = data.train[spec.label_field.name]
     if spec.label_field.kind == "label_class":
+        classes = spec.label_field.classes or spec.output_shape[-1]
         assert np.issubdtype(labels.dtype, np.integer)
-        assert np.array_equal(np.unique(labels), np.arange(spec.output_shape[-1]))
-        assert np.array_equal(np.unique(data.score_labels), np.arange(spec.output_shape[-1]))
+        assert np.array_equal(np.unique(labels), np.arange(classes))
+        assert np.array_equal(np.unique(data.score_labels), np.arange(classes))
+        assert spec.label_field.classes or labels.shape[1:] == spec.output_shape[:-1]
     else:
         assert np.isfinite(labels).all()
         assert labels.shape[1:] == spec.output_shape
+    if spec.label_field.kind == "label_binary":
+        assert np.array_equal(np.unique(labels), [0, 1]) and np.array_equal(
+            np.unique(data.score_labels), [0, 1]
+        )
+
+
+@each_job
+def test_codes_of_scoring_rows_are_known_from_training(name: str) -> None:
+    spec, data = load_job(name), data_of(name)
+    for field in spec.features:
+        if field.kind in ("category", "tokens"):
+            train, score = data.train[field.name], data.score[field.name]
+            assert np.issubdtype(train.dtype, np.integer) and train.min() >= 0
+            flat = [part.reshape(len(part), -1) for part in (train, score)]
+            columns = zip(*(part.T if field.kind == "category" else [part] for part in flat), strict=True)
+            assert all(np.isin(there, known).all() for known, there in columns)
 
 
 @each_job
@@ -137,8 +156,12 @@ def test_metric_tells_perfect_from_empty(name: str) -> None:
     truth = data.score_labels
     empty = np.zeros((len(truth), *spec.output_shape), dtype=np.float32)
     perfect = truth
-    if spec.label_field.kind == "label_class":
+    if spec.label_field.classes:
+        perfect = np.random.default_rng(0).normal(size=(spec.label_field.classes, *spec.output_shape))[truth]
+    elif spec.label_field.kind == "label_class":
         perfect = 50.0 * np.eye(spec.output_shape[-1])[truth]
+    elif spec.label_field.kind == "label_binary":
+        perfect = 100.0 * truth - 50.0
     assert spec.metric.compute(perfect.astype(np.float32), truth) > 0.999
     assert spec.metric.compute(empty, truth) < spec.band.floor - 3 * spec.band.margin
 
@@ -306,13 +329,19 @@ def far_out(spec: JobSpec, data: JobData, held: np.ndarray, labels: bool) -> Job
         values = train[field.name]
         if field.name in spec.split_reads:
             continue
-        if field.kind == "continuous" and np.issubdtype(values.dtype, np.floating):
+        if field.kind in DISCRETE:
+            values[held] = values[np.setdiff1d(np.arange(len(values)), held)[0]]
+        elif field.kind == "continuous" and np.issubdtype(values.dtype, np.floating):
             spread = np.abs(values).max()
             values[held] = values[held][::-1] + 8 * spread
         elif field.kind == "continuous":
             values[held] = np.iinfo(values.dtype).max - values[held][::-1]
         elif field.kind == "label_class" and labels:
-            values[held] = (values[held] + 1) % spec.output_shape[-1]
+            values[held] = (values[held] + 1) % (field.classes or spec.output_shape[-1])
+        elif field.kind == "label_binary" and labels:
+            values[held] = 1 - values[held]
+        elif field.kind == "target" and labels:
+            values[held] = values[held][::-1]
         elif field.kind == "label_value" and labels:
             values[held] = values[held] + 8 * np.abs(values).max()
     return JobData(train, data.score, data.score_labels)
@@ -351,7 +380,7 @@ def test_predictions_do_not_read_held_out_labels(
     before = predictions(runs[name])
     held = positions(data, spec, before["row"])
     train = dict(far_out(spec, data, held, labels=True).train)
-    train |= {field.name: data.train[field.name] for field in spec.fields if field.kind == "continuous"}
+    train |= {field.name: data.train[field.name] for field in spec.features}
     after = predictions(pool.run(request(name, JobData(train, data.score, data.score_labels))))
     assert all(np.array_equal(after[key], before[key]) for key in before)
 
@@ -366,8 +395,8 @@ def test_predictions_follow_their_rows(name: str, runs: Mapping[str, RunResult],
     held = positions(data, spec, before["row"])
     moved = np.roll(held, 1)
     train = {field: array.copy() for field, array in data.train.items()}
-    for field in spec.fields:
-        if field.kind == "continuous" and field.name not in spec.split_reads:
+    for field in spec.features:
+        if field.name not in spec.split_reads:
             train[field.name][held] = data.train[field.name][moved]
     after = predictions(pool.run(request(name, JobData(train, data.score, data.score_labels))))
     assert np.array_equal(after["row"], before["row"])

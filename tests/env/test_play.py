@@ -82,8 +82,8 @@ class Typist:
         return found
 
     def interrupt(self, text: str) -> str:
-        """Type Ctrl-C until a text is shown. CPython forgets one that comes between two of readline's reads until
-        the next key is struck (Modules/readline.c looks at signals only where its select() was disturbed)."""
+        """Type Ctrl-C until a text is shown. CPython forgets one that comes between two of readline's reads
+        until the next key is struck (Modules/readline.c sees signals only where select() was disturbed)."""
         for _ in range(10):
             self.type("\x03")
             try:

@@ -54,6 +54,8 @@ def test_only_the_declared_rows_and_the_order_of_scoring_rows_change(job: JobSpe
         assert changed.score[name][back][:kept].tobytes() == before[:kept].tobytes()
         assert changed.score[name][:half].tobytes() != before[:half].tobytes()
         assert kept == half
+        if next(field.kind for field in job.fields if field.name == name) != "continuous":
+            continue
         near, last = jittered_scores(len(before))
         gap = np.abs(changed.score[name][near] - before[near])
         assert 0 < gap.max() < 1e-3 * before.reshape(len(before), -1).std(axis=0).max()
@@ -68,20 +70,26 @@ def test_swapped_rows_are_rows_of_the_same_kind(job: JobSpec, labels: bool) -> N
     held, _output = held_out_of(job, data)
     changed = swap(job, data, held, seed=5, labels=labels)
     inside = np.isin(data.train[job.id_field], held)
-    name, label = next(f.name for f in job.fields if f.kind == "continuous"), job.label_field.name
-    known = {row.tobytes(): index for index, row in enumerate(data.score[name])}
+    names, label = [field.name for field in job.features], job.label_field.name
+    known: dict[bytes, set[int]] = {}
+    for index in range(len(data.score_labels)):
+        known.setdefault(b"".join(data.score[name][index].tobytes() for name in names), set()).add(index)
     for field, before in data.train.items():
         assert changed.train[field][~inside].tobytes() == before[~inside].tobytes()
     if not labels:
         assert changed.train[label].tobytes() == data.train[label].tobytes()
     places = np.flatnonzero(inside)
-    sources = [known[row.tobytes()] for row in changed.train[name][places]]
-    assert len(set(sources)) == len(places)
-    if labels or job.label_field.kind == "label_class":
+    rows = [b"".join(changed.train[name][place].tobytes() for name in names) for place in places]
+    sources = [min(known[row]) for row in rows]
+    if len(known) == len(data.score_labels):
+        assert len(set(sources)) == len(places)
+    if len(known) == len(data.score_labels) and (labels or job.label_field.kind == "label_class"):
         assert (changed.train[label][places] == data.score_labels[sources]).all()
-    assert changed.score[name].tobytes() == data.score[name].tobytes()
-    flat, new = (array.reshape(len(array), -1) for array in (data.train[name], changed.train[name]))
-    assert ((flat.min(0) != new.min(0)) | (flat.max(0) != new.max(0))).mean() > 0.2
+    for name in names:
+        assert changed.score[name].tobytes() == data.score[name].tobytes()
+        flat, new = (array.reshape(len(array), -1) for array in (data.train[name], changed.train[name]))
+        if job.fields[[field.name for field in job.fields].index(name)].kind == "continuous":
+            assert ((flat.min(0) != new.min(0)) | (flat.max(0) != new.max(0))).mean() > 0.2
 
 
 def test_shuffled_labels_are_the_same_labels(job: JobSpec) -> None:
@@ -96,7 +104,7 @@ def test_set_a_keeps_its_features_and_moves_and_set_b_goes_far_out(job: JobSpec)
     data = job.generate(4)
     held, output = held_out_of(job, data)
     changed = alter(job, data, held, output, seed=12)
-    names = [field.name for field in job.fields if field.kind == "continuous"]
+    names = [field.name for field in job.features]
     same = [
         int(row)
         for row in held
@@ -108,7 +116,13 @@ def test_set_a_keeps_its_features_and_moves_and_set_b_goes_far_out(job: JobSpec)
     assert sorted(places) == sorted(now)
     assert all(places[row] != now[row] for row in same)
     far = [now[int(row)] for row in held if int(row) not in same]
+    kinds = {field.name: field.kind for field in job.fields}
+    support = ~np.isin(data.train[job.id_field], held)
     for name in names:
+        if kinds[name] in ("category", "tokens"):
+            assert np.isin(changed.train[name][far], data.train[name][support]).all()
+        if kinds[name] != "continuous":
+            continue
         flat = data.train[name].reshape(len(data.train[name]), -1).astype(float)
         values = changed.train[name][far].reshape(len(far), -1).astype(float)
         median = np.median(flat, axis=0)
@@ -126,20 +140,26 @@ def test_labels_are_what_the_predictions_agree_with_least(job: JobSpec) -> None:
     changed = alter(job, data, held, output, seed=13)
     field = job.label_field
     now = {int(r): v for r, v in zip(changed.train[job.id_field], changed.train[field.name], strict=True)}
-    ordered = np.sort(data.train[field.name])
+    ordered = np.sort(data.train[field.name], axis=0)
     middle, reach = (ordered[0] + ordered[-1]) / 2, BEYOND * (ordered[-1] - ordered[0])
-    beyond = 0
-    for row, raw in zip(held, output, strict=True):
+    beyond, agreeing = 0, 0.0
+    for place, (row, raw) in enumerate(zip(held, output, strict=True)):
         label = now[int(row)]
-        if field.kind == "label_class":
-            assert label in np.argsort(raw)[:2]
+        if field.classes:
+            assert label != data.train[field.name][5 * place]
+        elif field.kind == "label_class":
+            assert np.isin(label, np.argsort(raw, axis=-1)[..., :2]).all()
+        elif field.kind == "label_binary":
+            agreeing += float(np.mean((raw > 0) == (label > 0))) / len(held)
         else:
-            assert (label < middle) == (raw.mean() > middle)
-            far = abs(label - middle) > reach
-            beyond += far
-            inside = label + reach * np.sign(middle - label) if far else label
-            assert np.isclose(ordered, inside, atol=1e-3 * reach).any()
-    assert field.kind == "label_class" or beyond == len(held) // 2
+            guess = raw if np.shape(raw) == np.shape(label) else raw.mean()
+            assert np.array_equal(label < middle, guess > middle)
+            far = np.abs(label - middle) > reach
+            beyond += bool(np.all(far))
+            inside = np.where(far, label + reach * np.sign(middle - label), label)
+            assert np.isclose(ordered, inside, atol=1e-3 * np.max(reach)).any(axis=0).all()
+    assert field.kind != "label_value" or beyond == len(held) // 2
+    assert agreeing < 0.3
 
 
 def test_constant_predictions_do_not_make_constant_labels(job: JobSpec) -> None:

@@ -87,6 +87,9 @@ class FakePool:
 
     map = staticmethod(run)
 
+    def run(self, request: RunRequest) -> RunResult:
+        return run([request])[0]
+
 
 def test_command_prints_a_table_and_writes_the_values(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -96,6 +99,7 @@ def test_command_prints_a_table_and_writes_the_values(
     assert module.main([JOB, "--seeds", "2", "--json", str(target)]) == 0
     printed = capsys.readouterr().out
     assert "worst drop" in printed and "layer norm" in printed and "proposed: floor=" in printed
+    assert "reseed_factor=" in printed
     record = json.loads(target.read_text("utf-8"))
     assert record["job"] == JOB and record["seeds"] == [0, 1]
     assert all(len(line["values"]) == 2 for line in record["lines"])

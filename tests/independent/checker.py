@@ -396,6 +396,9 @@ def _positions(spec: JobSpec, data: JobData, held_out: np.ndarray[Any, Any]) -> 
 def _other_labels(spec: JobSpec, labels: np.ndarray[Any, Any], at: np.ndarray[Any, Any], far: bool) -> Any:
     """New labels for the rows `at`: the next class, or values turned about their mean (and moved far)."""
     changed = labels.copy()
+    if spec.label_field.kind == "label_binary":
+        changed[at] = 1 - labels[at]
+        return changed
     if spec.label_field.kind == "label_class":
         classes = np.unique(labels)
         changed[at] = classes[(np.searchsorted(classes, labels[at]) + 1) % len(classes)]
@@ -410,9 +413,19 @@ def _moved(spec: JobSpec, data: JobData, held_out: np.ndarray[Any, Any]) -> JobD
     at = _positions(spec, data, held_out)
     train = dict(data.train)
     for field in spec.fields:
-        if field.kind == "id" or field.name in spec.split_reads:
+        if field.kind in ("id", "fixed") or field.name in spec.split_reads:
             continue
         column = train[field.name]
+        if field.kind in ("category", "tokens", "pattern"):
+            changed = column.copy()  # every row gets what another one, outside, holds: all the same one
+            outside = np.setdiff1d(np.arange(len(column)), at)
+            changed[at] = column[outside[len(outside) // 2]]
+            train[field.name] = changed
+            continue
+        if field.kind == "target":
+            train[field.name] = column.copy()
+            train[field.name][at] = column[np.roll(at, 1)]
+            continue
         if field.kind != "continuous":
             train[field.name] = _other_labels(spec, column, at, far=True)
             continue

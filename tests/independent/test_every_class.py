@@ -16,13 +16,10 @@ from typing import Any
 
 import pytest
 
-from mldebug.clean_scripts.library import job_names, load_job
-from mldebug.factory import Request, Tally, Variant, generate_many, styled_script
-from mldebug.grader.evidence import Observer
-from mldebug.grader.oracles.base import Case, oracles
-from mldebug.grader.runner import Device, Pool
-from mldebug.mutators.base import Manifestation, Site, all_mutators, bug_classes
-from mldebug.mutators.workspace import splice
+from mldebug.benchmark.hosting import tried
+from mldebug.clean_scripts.library import job_names
+from mldebug.factory import Request, Tally, Variant, generate_many
+from mldebug.mutators.base import bug_classes
 
 SETS = [(bug,) for bug in bug_classes()] + list(combinations(bug_classes(), 2))
 SEED = 11
@@ -130,33 +127,8 @@ def test_every_site_and_choice_of_every_class_fails_alone(
     script_name: str, evidence: Callable[[str, dict[str, Any]], None]
 ) -> None:
     """No dud among what is offered: each site and choice of one style of the job, executed."""
-    script, spec = styled_script(script_name, 17), load_job(script_name)
-    work = [
-        (owner.bug_class, one, site, choice)
-        for owner in all_mutators()
-        for one in owner.manifestations
-        for site in one.sites(script)
-        for choice in range(site.choices)
-    ]
-    seeds = 5, 6
-    with Pool(2) as pool, ThreadPoolExecutor(2) as threads:
-        devices: tuple[Device, ...] = ("cpu", "cuda")
-        observers = {device: Observer(pool.run, spec, device) for device in devices}
-        references = {
-            device: observer.gather(script.workspace, *seeds) for device, observer in observers.items()
-        }
-
-        def fails(item: tuple[str, Manifestation, Site, int]) -> str | None:
-            bug, one, site, choice = item
-            device: Device = "cuda" if bug == "wrong_device" else "cpu"
-            broken = splice(script.workspace, one.edits(script, site, choice))
-            case = Case(spec, observers[device].gather(broken, *seeds), references[device])
-            findings = {name: oracle(case) for name, oracle in oracles().items()}
-            wrong = [name for name in findings if findings[name].present != (name == bug)]
-            return f"{bug}/{one.name} choice {choice}: {findings[bug].reason}, {wrong}" if wrong else None
-
-        found = list(threads.map(fails, work))
-    duds = [one for one in found if one]
+    work = list(tried(script_name, jobs=2))
+    duds = [str(one) for one in work if one.wrong]
     share = 1 - len(duds) / len(work)
     figures = {"tried": len(work), "valid": len(work) - len(duds), "share": share, "duds": duds}
     evidence(f"every_site_{script_name}", figures)
