@@ -144,7 +144,7 @@ class Grader:
         before, stable = len(examination.made), True
         repair = Repair(task.spec, examination, reference)
         try:
-            ruling = rule(task, repair, broken.hidden)
+            ruling = rule(task, repair, broken)
         except RunnerError as error:
             _ = self._examination(task, task.reference).hidden  # raises if the machine itself is at fault
             problem = Problem("runner", f"a run could not be completed: {error}")

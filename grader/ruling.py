@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from .evidence import Observed
+from .examination import Examination
 from .oracles.base import Repair, oracles, still_there
 from .predictions import Problem
 from .same_job import LEAST_WORK, breaches, work
@@ -50,12 +51,12 @@ class Ruling:
     facts: Mapping[str, float | None] = field(default_factory=dict)
 
 
-def rule(task: Task, repair: Repair, broken_hidden: Observed) -> Ruling:
-    """Judge a submission by its runs; makes only those that are needed."""
+def rule(task: Task, repair: Repair, broken: Examination) -> Ruling:
+    """Judge a submission by its runs; makes only those that are needed. broken: the untouched job's."""
     exam = repair.submission
     hidden = exam.hidden
     unknown = dict.fromkeys(task.bugs)
-    untouched = same_behaviour(hidden, broken_hidden)
+    untouched = behaves_like_broken(repair, broken)
     if not hidden.finished:
         rung, problem = unfinished(hidden)
         return Ruling(rung, unknown, "artifact", problem.text, (problem,), untouched)
@@ -142,6 +143,25 @@ def equal(ours: Observed | None, theirs: Observed | None) -> bool:
         and ours.trace.get("losses_digest") == theirs.trace.get("losses_digest")
         and ours.trace.get("parameters") == theirs.trace.get("parameters")
         and not ours.trace.get("missing_hooks")
+    )
+
+
+def behaves_like_broken(repair: Repair, broken: Examination) -> bool:
+    """Whether a submission does just what the untouched job does, on hidden data.
+
+    A job that chooses its model on held-out rows can happen to choose the one that a correct job chooses. Where
+    the reference itself does what the broken job does, run 2 tells them apart, as it did when the job was
+    proved broken.
+    """
+    ours, reference = repair.submission, repair.reference
+    if not same_behaviour(ours.hidden, broken.hidden):
+        return False
+    if not same_behaviour(reference.hidden, broken.hidden):
+        return True
+    return (
+        ours.altered is not None
+        and broken.altered is not None
+        and same_behaviour(ours.altered, broken.altered)
     )
 
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mldebug.grader.evidence import Observer, job_data
 from mldebug.grader.grade import Fix, Grader
 from mldebug.grader.judge import OfflineJudge
 from mldebug.grader.record import SHAPE, well_formed
 from mldebug.grader.runner import Limits, Pool
 from mldebug.grader.verdict import Verdict
+from mldebug.grading import task_of_row
 from mldebug.mutators.base import bug_classes
 
 from ..written import rows, task
@@ -67,6 +70,25 @@ def test_wrong_and_partial_claims(grader: Grader) -> None:
     compound = "eval-zero_grad-tabular-1"
     verdict = grader.grade(task(compound), Fix(rows()[compound]["reference"], ["eval"]))
     assert (verdict.rung, verdict.claim) == (0.60, "partial")
+
+
+def test_a_fix_is_not_taken_for_the_broken_job_where_both_happen_to_choose_alike(
+    grader: Grader, pool: Pool
+) -> None:
+    """A job that selects its checkpoint on test rows, on hidden data that select the same one either way."""
+    row = json.loads((Path(__file__).parent / "coinciding.jsonl").read_text())
+    alike = task_of_row(row)
+    observer = Observer(pool.run, alike.spec, alike.device)
+    outputs = [
+        observer.observe(one, job_data(alike.spec, alike.hidden_seed)).outputs
+        for one in (alike.broken, alike.reference)
+    ]
+    assert outputs[0] is not None and outputs[0].same_as(outputs[1])
+    assert grader.grade(alike, Fix(row["reference"], row["bugs"])).rung == 0.99
+    other = {name: text + "\nprint()\n" for name, text in row["reference"].items()}
+    assert grader.grade(alike, Fix(other, row["bugs"])).rung == 0.99
+    untouched = grader.grade(alike, Fix(row["files"], row["bugs"]))
+    assert (untouched.rung, untouched.untouched) == (0.20, True)
 
 
 def test_one_of_two_bugs_fixed_is_not_solved(grader: Grader) -> None:
