@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from ..errors import MldebugError
@@ -82,12 +82,16 @@ def read_action(value: Any) -> Action:
         raise ActionRefused('an action is an object with "type": "inspect" or "fix"')
     if _characters(value) > MOST_ACTION_CHARACTERS:
         raise ActionRefused(f"the action is larger than {MOST_ACTION_CHARACTERS >> 20} Mi characters")
+    readers = {"inspect": (Inspect, _read_inspect), "fix": (Fix, _read_fix)}
     kind = value.get("type")
-    if kind == "inspect":
-        return _read_inspect(value)
-    if kind == "fix":
-        return _read_fix(value)
-    raise ActionRefused('"type" must be "inspect" or "fix"')
+    if not isinstance(kind, str) or kind not in readers:
+        raise ActionRefused('"type" must be "inspect" or "fix"')
+    shape, read = readers[kind]
+    parts = ["type", *(field.name for field in fields(shape))]
+    if foreign := sorted(str(name)[:40] for name in value if name not in parts)[:3]:
+        named = ", ".join(map(repr, foreign))
+        raise ActionRefused(f"{kind}: there is no {named}; it has: {', '.join(parts)}")
+    return read(value)
 
 
 def _read_inspect(value: Mapping[str, Any]) -> Inspect:
