@@ -149,9 +149,9 @@ def equal(ours: Observed | None, theirs: Observed | None) -> bool:
 def behaves_like_broken(repair: Repair, broken: Examination) -> bool:
     """Whether a submission does just what the untouched job does, on hidden data.
 
-    A job that chooses its model on held-out rows can happen to choose the one that a correct job chooses. Where
-    the reference itself does what the broken job does, run 2 tells them apart, as it did when the job was
-    proved broken.
+    A job that chooses its model on held-out rows can happen to choose the one that a correct job chooses.
+    Where the reference itself does what the broken job does, run 2 tells them apart, as it did when the job
+    was proved broken.
     """
     ours, reference = repair.submission, repair.reference
     if not same_behaviour(ours.hidden, broken.hidden):

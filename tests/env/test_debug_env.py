@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ from mldebug.grader.judge import OfflineJudge
 from mldebug.grader.runner import Pool
 from mldebug.mutators.base import bug_classes
 from mldebug.mutators.workspace import unified_patch
-from mldebug.task_folder import json_row
+from mldebug.task_folder import json_row, row_files
 
 from ..written import rows, task
 
