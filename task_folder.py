@@ -78,6 +78,11 @@ def truth_record(variant: Variant) -> dict[str, Any]:
         "bugs": list(variant.bugs),
         "script": variant.script,
         "style": variant.style,
+        "base": {
+            "alternative": variant.base.alternative,
+            "structures": list(variant.base.structures),
+            "distractors": [vars(one) for one in variant.base.distractors],
+        },
         "seed": variant.seed,
         "index": variant.index,
         "attempt": variant.attempt,

@@ -27,6 +27,9 @@ COLD_BOOTSTRAP = (
 """A cold process has no accelerator either: jobs that want one get the simulated one there too."""
 
 
+SEED = 7
+
+
 def timed(work: Callable[[], Any]) -> float:
     start = time.perf_counter()
     work()
@@ -40,20 +43,20 @@ def cold_start() -> float:
 
 
 def unverified(count: int) -> dict[str, float]:
-    """Styled bases once, then `count` variants over all classes and pairs on warm bases."""
+    """The bases of one block once, then `count` variants over all classes and pairs on them."""
     from itertools import combinations
 
     from mldebug.clean_scripts.library import job_names
     from mldebug.factory import Request, styled_script
     from mldebug.factory import unverified as make
     from mldebug.mutators.base import bug_classes
+    from mldebug.mutators.bases import BLOCK, wardrobe
     from mldebug.mutators.compose import hostable
-    from mldebug.mutators.styles import STYLE_COUNT
 
-    bases = [(name, style) for name in job_names() for style in range(STYLE_COUNT)]
+    bases = [(name, style) for name in job_names() for style in wardrobe(name, SEED, 0)]
     base_seconds = timed(lambda: [hostable(styled_script(*base)) for base in bases])
     sets = [*((bug,) for bug in bug_classes()), *combinations(bug_classes(), 2)]
-    requests = [Request(sets[index % len(sets)], seed=index) for index in range(count)]
+    requests = [Request(sets[index % len(sets)], SEED, index) for index in range(min(count, BLOCK))]
     for request in requests[: len(sets)]:
         make(request)
     start = time.process_time()
