@@ -22,7 +22,7 @@ from .grader.runner.request import Device
 from .grader.validate import Candidate, Validation, validate
 from .mutators.analysis import Script, analyse
 from .mutators.base import canonical_bugs
-from .mutators.bases import Base, base, wardrobe
+from .mutators.bases import STYLE_COUNT, Base, base
 from .mutators.compose import Injection, NoCompositionError, compose, edits_of, hostable
 from .mutators.workspace import Workspace, splice
 from .seeds import ENGINE_VERSION, Draw
@@ -193,7 +193,7 @@ def draft(request: Request, attempt: int) -> Draft:
     root = Draw("variant", ENGINE_VERSION, request.bugs, request.seed, request.index, attempt)
     name = root.choose(check_hosts(request), "script")
     draw = root.child("script", name)
-    style = draw.choose(wardrobe(name, request.seed, request.index), "style")
+    style = draw.below(STYLE_COUNT, "style")
     script = styled_script(name, style)
     injections = compose(script, request.bugs, draw.child("injection"))
     clean = script.workspace

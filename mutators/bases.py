@@ -24,18 +24,12 @@ from .rewrites.structure import NamedReturns, SwappedBranches
 from .styles import restyle
 from .workspace import Workspace
 
-STYLE_COUNT = 1 << 20
-"""Bases a job has. Only some are in use at a time (see `wardrobe`)."""
+STYLE_COUNT = 32
+"""Bases a job has. Each is made and analysed once, which costs half a second and more, and kept: then bugs are
+spliced in at full speed."""
 
-WARDROBE = 4
-"""Bases of each job that one block of variants chooses from: each costs half a second to make and to analyse,
-once."""
-
-BLOCK = 1024
-"""Variants of one seed that share a wardrobe."""
-
-KEPT = 256
-"""Analysed bases that are remembered, some megabytes each: the wardrobes of two blocks over 32 jobs."""
+KEPT = 1024
+"""Analysed bases that are remembered, about a megabyte each: all of 32 jobs."""
 
 STRUCTURES: tuple[Rewrite, ...] = (
     DefinitionOrder(),
@@ -70,7 +64,7 @@ class Base:
 
 @lru_cache(maxsize=KEPT)
 def base(name: str, style: int) -> Base:
-    """One base of a job, `style` in [0, STYLE_COUNT), analysed. About half a second the first time."""
+    """One base of a job, `style` in [0, STYLE_COUNT), analysed; kept."""
     draw = Draw("base", ENGINE_VERSION, name, style)
     chosen, varied = alternative(name, draw)
     structures, plain = restructured(varied, draw.child("structure"))
@@ -100,9 +94,3 @@ def restructured(workspace: Workspace, draw: Draw) -> tuple[tuple[str, ...], Wor
             files = after
             taken.append(one.name)
     return tuple(taken), Workspace.of(files, workspace.entrypoint)
-
-
-def wardrobe(name: str, seed: int, index: int) -> tuple[int, ...]:
-    """The bases of a job that the variants around an index choose from."""
-    draw = Draw("wardrobe", ENGINE_VERSION, name, seed, index // BLOCK)
-    return tuple(draw.below(STYLE_COUNT, place) for place in range(WARDROBE))

@@ -27,9 +27,6 @@ COLD_BOOTSTRAP = (
 """A cold process has no accelerator either: jobs that want one get the simulated one there too."""
 
 
-SEED = 7
-
-
 def timed(work: Callable[[], Any]) -> float:
     start = time.perf_counter()
     work()
@@ -43,20 +40,20 @@ def cold_start() -> float:
 
 
 def unverified(count: int) -> dict[str, float]:
-    """The bases of one block once, then `count` variants over all classes and pairs on them."""
+    """All bases once, then `count` variants over all classes and pairs on them."""
     from itertools import combinations
 
     from mldebug.clean_scripts.library import job_names
     from mldebug.factory import Request, styled_script
     from mldebug.factory import unverified as make
     from mldebug.mutators.base import bug_classes
-    from mldebug.mutators.bases import BLOCK, wardrobe
+    from mldebug.mutators.bases import STYLE_COUNT
     from mldebug.mutators.compose import hostable
 
-    bases = [(name, style) for name in job_names() for style in wardrobe(name, SEED, 0)]
+    bases = [(name, style) for name in job_names() for style in range(STYLE_COUNT)]
     base_seconds = timed(lambda: [hostable(styled_script(*base)) for base in bases])
     sets = [*((bug,) for bug in bug_classes()), *combinations(bug_classes(), 2)]
-    requests = [Request(sets[index % len(sets)], SEED, index) for index in range(min(count, BLOCK))]
+    requests = [Request(sets[index % len(sets)], seed=index) for index in range(count)]
     for request in requests[: len(sets)]:
         make(request)
     start = time.process_time()

@@ -9,7 +9,7 @@ import pytest
 from mldebug.clean_scripts.alternatives import alternatives
 from mldebug.clean_scripts.library import job_names, load_job, sources
 from mldebug.mutators.analysis import analyse
-from mldebug.mutators.bases import BLOCK, STRUCTURES, WARDROBE, alternative, base, restructured, wardrobe
+from mldebug.mutators.bases import KEPT, STRUCTURES, STYLE_COUNT, alternative, base, restructured
 from mldebug.mutators.distractors import KINDS, MOST, distracted
 from mldebug.mutators.workspace import Workspace, check_python, splice
 from mldebug.seeds import Draw
@@ -56,8 +56,6 @@ def test_distractors_are_few_of_different_kinds_and_where_they_say() -> None:
     assert min(counts[amount] for amount in range(MOST + 1)) >= 10
 
 
-def test_a_block_of_variants_shares_its_bases() -> None:
-    assert wardrobe(JOB, 7, 0) == wardrobe(JOB, 7, BLOCK - 1) != wardrobe(JOB, 7, BLOCK)
-    assert len(set(wardrobe(JOB, 7, 0))) == WARDROBE
-    assert wardrobe(JOB, 7, 0) != wardrobe(JOB, 8, 0)
+def test_a_base_is_made_once() -> None:
     assert base(JOB, 3) is base(JOB, 3)
+    assert base.cache_info().maxsize == KEPT >= STYLE_COUNT * len(job_names())
