@@ -25,11 +25,11 @@ from .styles import restyle
 from .workspace import Workspace
 
 STYLE_COUNT = 32
-"""Bases a job has. Each is made and analysed once, which costs half a second and more, and kept: then bugs are
-spliced in at full speed."""
+"""Bases a job has. Each is made and analysed once, which costs half a second and more, and kept: then bugs
+are spliced in at full speed."""
 
 KEPT = 1024
-"""Analysed bases that are remembered, about a megabyte each: all of 32 jobs."""
+"""Analysed bases that are remembered, one or two megabytes each: all of 32 jobs."""
 
 STRUCTURES: tuple[Rewrite, ...] = (
     DefinitionOrder(),
