@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any
 
 from .clean_scripts.data import data_files
@@ -22,8 +22,8 @@ from .grader.runner.request import Device
 from .grader.validate import Candidate, Validation, validate
 from .mutators.analysis import Script, analyse
 from .mutators.base import canonical_bugs
+from .mutators.bases import STYLE_COUNT, Base, base
 from .mutators.compose import Injection, NoCompositionError, compose, edits_of, hostable
-from .mutators.styles import STYLE_COUNT, styled_base
 from .mutators.workspace import Workspace, splice
 from .seeds import ENGINE_VERSION, Draw
 
@@ -96,6 +96,11 @@ class Variant:
     def verified(self) -> bool:
         return self.proved_before or (self.validation is not None and self.validation.ok)
 
+    @property
+    def base(self) -> Base:
+        """The job, as another engineer would have written it, that the bugs were put into."""
+        return base(self.script, self.style)
+
     def data_files(self) -> dict[str, bytes]:
         """Path → content of the data an agent sees."""
         return data_files(job_data(load_job(self.script), int(self.data["seed"])))
@@ -141,11 +146,9 @@ class Tally:
         self.reasons.update(reason.split(":")[0] for reason in variant.discarded)
 
 
-@lru_cache(maxsize=128)
 def styled_script(name: str, style: int) -> Script:
     """One script in one style, analysed; cached."""
-    spec = load_job(name)
-    return analyse(styled_base(Workspace(sources(name), spec.entrypoint), name, style))
+    return base(name, style).script
 
 
 @cache
@@ -193,8 +196,8 @@ def draft(request: Request, attempt: int) -> Draft:
     style = draw.below(STYLE_COUNT, "style")
     script = styled_script(name, style)
     injections = compose(script, request.bugs, draw.child("injection"))
-    base = script.workspace
-    broken = splice(base, edits_of(injections))
+    clean = script.workspace
+    broken = splice(clean, edits_of(injections))
     on_accelerator = "wrong_device" in request.bugs or draw.chance(*ACCELERATED, "device")
     device: Device = "cuda" if on_accelerator else "cpu"
     visible, hidden = draw.below(DATA_SEEDS, "visible data"), draw.below(DATA_SEEDS, "hidden data")
@@ -208,14 +211,14 @@ def draft(request: Request, attempt: int) -> Draft:
         attempt=attempt,
         style=style,
         device=device,
-        entrypoint=base.entrypoint,
+        entrypoint=clean.entrypoint,
         files=dict(broken.sources),
-        reference=dict(base.sources),
+        reference=dict(clean.sources),
         data=data,
         injections=injections,
         hidden_seed=hidden,
     )
-    return Draft(variant, base)
+    return Draft(variant, clean)
 
 
 def describe_data(name: str, seed: int) -> dict[str, str | int]:

@@ -20,6 +20,7 @@ from .factory import Proof, Variant, describe_data, opaque_id
 from .grader.evidence import job_data
 from .grader.oracles.base import Finding
 from .grader.runner.folder import checked_path
+from .grader.traits import traits
 from .mutators.workspace import Workspace, unified_patch
 from .seeds import ENGINE_VERSION
 
@@ -78,6 +79,11 @@ def truth_record(variant: Variant) -> dict[str, Any]:
         "bugs": list(variant.bugs),
         "script": variant.script,
         "style": variant.style,
+        "base": {
+            "alternative": variant.base.alternative,
+            "structures": list(variant.base.structures),
+            "distractors": [vars(one) for one in variant.base.distractors],
+        },
         "seed": variant.seed,
         "index": variant.index,
         "attempt": variant.attempt,
@@ -129,6 +135,13 @@ def validation_record(variant: Variant) -> dict[str, Any] | None:
         },
         "mutant": {"outcome": proof.broken.result.outcome, "exit_code": proof.broken.result.exit_code},
         "findings": {bug: finding_record(finding) for bug, finding in proof.findings.items()},
+        "traits": traits(
+            proof.broken,
+            variant.files,
+            variant.reference,
+            [one.edits for one in variant.injections],
+            len(variant.base.distractors),
+        ).record(),
         "discarded": list(variant.discarded),
         "guarantees": list(proof.broken.result.guarantees),
         "versions": {
