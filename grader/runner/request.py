@@ -22,11 +22,17 @@ PREDICTIONS = "predictions.npz"
 METRICS = "metrics.json"
 
 
+MOST_PATIENCE = 4
+"""Times the wall limit after which a run is stopped in any case. Below, the time does not count that it
+waited for a processor: a busy machine must not turn a slow job into one that does not finish."""
+
+
 @dataclass(frozen=True)
 class Limits:
     """Bounds of one run. Seconds, MiB, counts and bytes."""
 
     wall_seconds: float = 30.0
+    """Without the time in which the run waited for a processor (up to three times as much)."""
     cpu_seconds: int = 30
     memory_mib: int = 3072
     """Address space is no measure (torch maps gigabytes): resident memory of the whole process tree."""
