@@ -82,16 +82,14 @@ def read_action(value: Any) -> Action:
         raise ActionRefused('an action is an object with "type": "inspect" or "fix"')
     if _characters(value) > MOST_ACTION_CHARACTERS:
         raise ActionRefused(f"the action is larger than {MOST_ACTION_CHARACTERS >> 20} Mi characters")
-    readers = {"inspect": (Inspect, _read_inspect), "fix": (Fix, _read_fix)}
     kind = value.get("type")
-    if not isinstance(kind, str) or kind not in readers:
+    if kind not in ("inspect", "fix"):
         raise ActionRefused('"type" must be "inspect" or "fix"')
-    shape, read = readers[kind]
-    parts = ["type", *(field.name for field in fields(shape))]
+    parts = ["type", *(field.name for field in fields(Inspect if kind == "inspect" else Fix))]
     if foreign := sorted(str(name)[:40] for name in value if name not in parts)[:3]:
         named = ", ".join(map(repr, foreign))
         raise ActionRefused(f"{kind}: there is no {named}; it has: {', '.join(parts)}")
-    return read(value)
+    return _read_inspect(value) if kind == "inspect" else _read_fix(value)
 
 
 def _read_inspect(value: Mapping[str, Any]) -> Inspect:
