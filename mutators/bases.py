@@ -89,6 +89,8 @@ def restructured(workspace: Workspace, draw: Draw) -> tuple[tuple[str, ...], Wor
     for one in STRUCTURES:
         if not draw.chance(1, 3, one.name):
             continue
+        if isinstance(one, InFunction) and "__name__" in files[workspace.entrypoint]:
+            continue  # it has a main function already: nobody would write another one around all
         after = rewritten(files, workspace.entrypoint, one, Choice(draw.child(one.name), "some"))
         if after != files:
             files = after
