@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from typing import Any
 
 from .clean_scripts.data import data_files
@@ -35,6 +35,10 @@ ACCELERATED = (1, 2)
 does not give a device bug away."""
 
 DATA_SEEDS = 2**32
+
+SCRIPTS_KEPT = 512
+"""Analysed scripts that are remembered, 1.4 MB each: all styles of 16 jobs. Where a library has more, some
+are analysed again now and then, a quarter of a second each time."""
 
 
 @dataclass(frozen=True)
@@ -140,8 +144,13 @@ class Tally:
         self.emitted += 1
         self.reasons.update(reason.split(":")[0] for reason in variant.discarded)
 
+    def discard(self, reasons: Mapping[str, int]) -> None:
+        """Count the attempts of a request that gave no variant."""
+        self.attempted += sum(reasons.values())
+        self.reasons.update(reasons)
 
-@lru_cache(maxsize=128)
+
+@lru_cache(maxsize=SCRIPTS_KEPT)
 def styled_script(name: str, style: int) -> Script:
     """One script in one style, analysed; cached."""
     spec = load_job(name)
@@ -305,14 +314,23 @@ def describe(variant: Variant) -> str:
     return f"{variant.script} style {variant.style}: {', '.join(parts)}"
 
 
-def _exhausted(request: Request, reasons: Sequence[str]) -> NoValidVariantError:
-    counted = Counter(reason.split(":")[0] for reason in reasons)
-    listed = "; ".join(f"{count} × {reason}" for reason, count in counted.most_common())
+def counted(reasons: Mapping[str, int], separator: str = "; ") -> str:
+    """`12 × equivalent leakage; 4 × masked`: the most frequent first, whatever order they were counted in."""
+    ordered = sorted(reasons.items(), key=lambda one: (-one[1], one[0]))
+    return separator.join(f"{count} × {reason}" for reason, count in ordered)
+
+
+def no_variant(request: Request, reasons: Mapping[str, int]) -> NoValidVariantError:
+    """The error of a request all of whose candidates were discarded, for these reasons."""
     return NoValidVariantError(
         f"no valid variant of {', '.join(request.bugs)} for seed {request.seed}, index {request.index} "
-        f"in {len(reasons)} attempts ({listed}); try another seed or another script",
-        counted,
+        f"in {sum(reasons.values())} attempts ({counted(reasons)}); try another seed or another script",
+        reasons,
     )
+
+
+def _exhausted(request: Request, reasons: Sequence[str]) -> NoValidVariantError:
+    return no_variant(request, Counter(reason.split(":")[0] for reason in reasons))
 
 
 def generate(
@@ -345,35 +363,54 @@ def generate(
         return verified(request, runner.run)
 
 
-def generate_many(
+@dataclass(frozen=True)
+class Exhausted:
+    """A request that gave no variant, and why: reason → how many of its attempts were discarded for it."""
+
+    request: Request
+    reasons: Mapping[str, int]
+
+
+def outcomes(
     requests: Iterable[Request],
     *,
     jobs: int = 1,
     verify: bool = True,
-    known: Mapping[int, Proof] | None = None,
+    known: Callable[[int], Proof | None] | None = None,
     require: str | None = None,
-) -> Iterator[Variant]:
-    """Variants in the order of the requests, `jobs` at a time, with bounded memory.
+) -> Iterator[Variant | Exhausted]:
+    """What comes of requests, in their order, `jobs` at a time. Memory does not grow with how many there are.
 
-    known: index → the earlier proof of those that are not to be executed again.
+    known: index → the earlier proof of one that is not to be executed again. Called in the order of the
+        requests, from the caller's thread, at most twice `jobs` ahead of what was yielded.
     require: guarantees of the sandbox without which nothing runs (see `Pool`).
-
-    The first request that fails raises from here, after those before it were yielded.
     """
+
+    def attempt(make: Callable[[], Variant], request: Request) -> Variant | Exhausted:
+        try:
+            return make()
+        except NoValidVariantError as error:
+            return Exhausted(request, error.reasons)
+
+    def earlier(request: Request) -> Proof | None:
+        return known(request.index) if known else None
+
     if not verify:
-        yield from map(unverified, requests)
+        for request in requests:
+            earlier(request)
+            yield attempt(partial(unverified, request), request)
         return
-    proofs = known or {}
     with Pool(jobs, require=require) as pool, ThreadPoolExecutor(jobs) as threads:
 
-        def prove(request: Request) -> Variant:
-            before = proofs.get(request.index)
-            return (before and recall(request, before)) or verified(request, pool.run)
+        def prove(request: Request, before: Proof | None) -> Variant | Exhausted:
+            return attempt(
+                lambda: (before and recall(request, before)) or verified(request, pool.run), request
+            )
 
-        waiting: deque[Future[Variant]] = deque()
+        waiting: deque[Future[Variant | Exhausted]] = deque()
         try:
             for request in requests:
-                waiting.append(threads.submit(prove, request))
+                waiting.append(threads.submit(prove, request, earlier(request)))
                 if len(waiting) >= 2 * jobs:
                     yield waiting.popleft().result()
             while waiting:
@@ -385,3 +422,18 @@ def generate_many(
                 future.cancel()
             pool.close()
             raise
+
+
+def generate_many(
+    requests: Iterable[Request], *, jobs: int = 1, verify: bool = True, require: str | None = None
+) -> Iterator[Variant]:
+    """Variants in the order of the requests, `jobs` at a time, with bounded memory (see `outcomes`).
+
+    Raises:
+        NoValidVariantError: of the first request that gives none, after those before it were yielded.
+    """
+    with closing(outcomes(requests, jobs=jobs, verify=verify, require=require)) as made:
+        for outcome in made:
+            if isinstance(outcome, Exhausted):
+                raise no_variant(outcome.request, outcome.reasons)
+            yield outcome
