@@ -26,6 +26,7 @@ from .mutators.compose import Injection, NoCompositionError, compose, edits_of, 
 from .mutators.styles import STYLE_COUNT, styled_base
 from .mutators.workspace import Workspace, splice
 from .seeds import ENGINE_VERSION, Draw
+from .shared_proofs import SharedProofs
 
 ATTEMPTS = 16
 """Candidates tried for one variant before giving up."""
@@ -95,6 +96,8 @@ class Variant:
     discarded: tuple[str, ...] = ()
     proved_before: bool = False
     """Made again from a record of an earlier proof (see `recall`), which was not repeated."""
+    shared_with: str | None = None
+    """The variant whose proof this is, being the same program on the same data (`SharedProofs`)."""
 
     @property
     def verified(self) -> bool:
@@ -255,8 +258,10 @@ def unverified(request: Request) -> Variant:
     raise _exhausted(request, reasons)
 
 
-def verified(request: Request, run: Any) -> Variant:
+def verified(request: Request, run: Any, shared: SharedProofs | None = None) -> Variant:
     """A variant that was executed and failed the way its classes fail, and whose reference passed.
+
+    shared: proofs of this run; where one is of the same program, on the same data, it is taken.
 
     Raises:
         NoValidVariantError: every candidate was discarded; it holds the reasons, counted.
@@ -268,15 +273,22 @@ def verified(request: Request, run: Any) -> Variant:
         except NoCompositionError as error:
             reasons.append(f"overlap: {error}")
             continue
-        validation = validate(drawn.candidate(), run)
-        if validation.ok:
-            assert validation.broken is not None
+        candidate = drawn.candidate()
+        if shared and (proof := shared.find(candidate)):
             return replace(
                 drawn.variant,
-                alert=alert_text(validation.broken),
-                validation=validation,
+                alert=proof.alert,
+                validation=proof.validation,
                 discarded=tuple(reasons),
+                shared_with=proof.id,
             )
+        validation = validate(candidate, run)
+        if validation.ok:
+            assert validation.broken is not None
+            alert = alert_text(validation.broken)
+            if shared:
+                shared.add(drawn.variant.id, candidate, validation, alert)
+            return replace(drawn.variant, alert=alert, validation=validation, discarded=tuple(reasons))
         reasons.append(f"{validation.discarded} [{describe(drawn.variant)}]")
     raise _exhausted(request, reasons)
 
@@ -377,14 +389,17 @@ def outcomes(
     jobs: int = 1,
     verify: bool = True,
     known: Callable[[int], Proof | None] | None = None,
+    share: bool = False,
     require: str | None = None,
 ) -> Iterator[Variant | Exhausted]:
     """What comes of requests, in their order, `jobs` at a time. Memory does not grow with how many there are.
 
     known: index → the earlier proof of one that is not to be executed again. Called in the order of the
         requests, from the caller's thread, at most twice `jobs` ahead of what was yielded.
+    share: let variants that are the same program on the same data share a proof; `shared_with` says so.
     require: guarantees of the sandbox without which nothing runs (see `Pool`).
     """
+    shared = SharedProofs() if share else None
 
     def attempt(make: Callable[[], Variant], request: Request) -> Variant | Exhausted:
         try:
@@ -404,7 +419,7 @@ def outcomes(
 
         def prove(request: Request, before: Proof | None) -> Variant | Exhausted:
             return attempt(
-                lambda: (before and recall(request, before)) or verified(request, pool.run), request
+                lambda: (before and recall(request, before)) or verified(request, pool.run, shared), request
             )
 
         waiting: deque[Future[Variant | Exhausted]] = deque()

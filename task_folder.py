@@ -121,6 +121,7 @@ def validation_record(variant: Variant) -> dict[str, Any] | None:
     return {
         "schema": SCHEMA,
         "verified": proof.ok,
+        "shared_with": variant.shared_with,
         "alert": variant.alert,
         "runs": proof.runs,
         "seconds": round(proof.seconds, 3),

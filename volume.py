@@ -12,6 +12,7 @@ from .errors import NoValidVariantError
 from .factory import Exhausted, Proof, Request, Tally, Variant, counted, no_variant, outcomes
 from .ledger import Ledger, Skips
 from .progress import Progress
+from .task_folder import OutputFolder
 
 
 class Target(Protocol):
@@ -67,7 +68,8 @@ def fill(
                 yield replace(first, index=index)
 
     known = target.proof if target else None
-    made = outcomes(pending(), jobs=jobs, verify=verify, known=known, require=require)
+    share = isinstance(target, OutputFolder)  # a row has no room for the record that says so
+    made = outcomes(pending(), jobs=jobs, verify=verify, known=known, share=share, require=require)
     with closing(made):
         for outcome in made:
             if isinstance(outcome, Exhausted):

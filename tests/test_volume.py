@@ -258,7 +258,7 @@ def test_requests_are_taken_as_they_are_needed(monkeypatch: pytest.MonkeyPatch) 
             asked.append(index)
             yield Request(("shape_mismatch",), 1, index)
 
-    def fails(request: Request, run: Any) -> Variant:
+    def fails(request: Request, run: Any, shared: Any) -> Variant:
         raise factory.no_variant(request, {"equivalent x": 16})
 
     monkeypatch.setattr(factory, "verified", fails)
@@ -342,3 +342,16 @@ def test_progress_shows_rate_and_time_left_on_a_terminal_only() -> None:
         quiet.advance()
         quiet.close()
         assert stream.getvalue() == ""
+
+
+@pytest.mark.deep
+def test_memory_is_the_same_after_a_thousand_rows_and_after_a_hundred_thousand(
+    evidence: Callable[[str, dict[str, Any]], None],
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "mldebug.benchmark.perf.volume"], capture_output=True, text=True, check=True
+    )
+    held = {int(line.split()[0].replace(",", "")): int(line.split()[2]) for line in done.stdout.splitlines()}
+    evidence("volume", {"mib_after_rows": held})
+    assert max(held) == 100_000
+    assert held[100_000] < 1.1 * held[1000] + 10, held
