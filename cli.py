@@ -83,10 +83,12 @@ def gen(
         target = RowFile(jsonl_file, asked, resume=resume, limit=count)
     elif out is not None or not jsonl:
         target = OutputFolder(out or Path("mldebug-out"), asked, resume=resume, limit=count)
-    report, rows, how = Report(), [], {"jobs": jobs, "verify": not no_verify, "require": require}
+    report = Report()
+    rows: list[list[object]] = []
     try:
         with progress(count, "generating") as line:
-            for variant, place in fill(target, first, count, report, line, **how):
+            made = fill(target, first, count, report, line, jobs=jobs, verify=not no_verify, require=require)
+            for variant, place in made:
                 if jsonl:
                     click.echo(row_line(variant))
                 elif jsonl_file is None and len(rows) < ROWS_SHOWN:

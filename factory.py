@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
@@ -391,7 +391,7 @@ def outcomes(
     known: Callable[[int], Proof | None] | None = None,
     share: bool = False,
     require: str | None = None,
-) -> Iterator[Variant | Exhausted]:
+) -> Generator[Variant | Exhausted]:
     """What comes of requests, in their order, `jobs` at a time. Memory does not grow with how many there are.
 
     known: index → the earlier proof of one that is not to be executed again. Called in the order of the

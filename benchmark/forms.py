@@ -108,12 +108,11 @@ def _renumbered(workspace: Workspace, draw: Draw) -> Workspace:
     def text(source: str) -> str:
         tree = ast.parse(source)
         for node in ast.walk(tree):
-            if (
-                isinstance(node, ast.Constant)
-                and type(node.value) in (int, float)
-                and node.value not in (0, 1)
-            ):
-                node.value = type(node.value)(node.value * draw.choose((1, *FACTORS), repr(node.value)))
+            value = node.value if isinstance(node, ast.Constant) else None
+            if isinstance(value, bool) or not isinstance(value, int | float) or value in (0, 1):
+                continue
+            drawn = value * draw.choose((1, *FACTORS), repr(value))
+            node.value = int(drawn) if isinstance(value, int) else drawn  # type: ignore[attr-defined]
         return ast.unparse(tree)
 
     files = {name: text(source) for name, source in workspace if name.endswith(".py")}

@@ -58,8 +58,8 @@ class Validation:
         """The same without arrays, output and traces: what a record needs, to be kept for long."""
         reference = self.reference
         if reference is not None:
-            runs = {"visible": reference.visible, "hidden": reference.hidden, "altered": reference.altered}
-            reference = replace(reference, **{name: run and run.slim() for name, run in runs.items()})
+            hidden, altered = (run and run.slim() for run in (reference.hidden, reference.altered))
+            reference = Evidence(reference.visible.slim(), hidden, altered, reference.altered_labels)
         return replace(self, reference=reference, broken=self.broken and self.broken.slim())
 
 

@@ -35,8 +35,8 @@ def measure(bugs: str, count: int) -> Iterator[dict[str, float]]:
     with tempfile.TemporaryDirectory() as folder, progress(count, "writing") as line:
         rows = RowFile(Path(folder) / "rows.jsonl", asked, limit=count)
         start = time.process_time()
-        how = {"jobs": 1, "verify": False, "require": None}
-        for variant, _place in fill(rows, first, count, Report(), line, **how):  # type: ignore[arg-type]
+        made = fill(rows, first, count, Report(), line, jobs=1, verify=False, require=None)
+        for variant, _place in made:
             done = variant.index + 1
             if done in marks:
                 seconds = time.process_time() - start
