@@ -22,15 +22,15 @@ def resident_mib() -> float:
     return int(status.split("VmRSS:")[1].split()[0]) / 1024
 
 
-def measure(bugs: str, count: int) -> Iterator[dict[str, float]]:
+def measure(bugs: str, count: int, script: str | None = None) -> Iterator[dict[str, float]]:
     """Rows made so far, MiB held and rows a second of processor time, at each mark."""
     from mldebug.factory import Request
     from mldebug.progress import progress
     from mldebug.row_file import RowFile
     from mldebug.volume import Report, fill
 
-    first = Request.of(bugs, 1)
-    asked = {"bugs": list(first.bugs), "seed": 1, "script": None, "verify": False}
+    first = Request.of(bugs, 1, script=script)
+    asked = {"bugs": list(first.bugs), "seed": 1, "script": script, "verify": False}
     marks = {base * 10**power for base in (1, 2, 5) for power in range(2, 9)} | {count}
     with tempfile.TemporaryDirectory() as folder, progress(count, "writing") as line:
         rows = RowFile(Path(folder) / "rows.jsonl", asked, limit=count)
@@ -47,11 +47,12 @@ def measure(bugs: str, count: int) -> Iterator[dict[str, float]]:
 @click.command()
 @click.option("--bugs", default="shape,eval", show_default=True)
 @click.option("--count", default=100_000, show_default=True, type=click.IntRange(1))
+@click.option("--script", help="One job of the library; by default all of them.")
 @click.option("--json", "path", type=click.Path(path_type=Path), help="Write the figures here too.")
-def main(bugs: str, count: int, path: Path | None) -> None:
+def main(bugs: str, count: int, script: str | None, path: Path | None) -> None:
     """Measure memory and rate while many unverified rows are written."""
     found = []
-    for one in measure(bugs, count):
+    for one in measure(bugs, count, script):
         found.append(one)
         click.echo(f"{one['rows']:>9,.0f} rows  {one['mib']:7.0f} MiB  {one['per_second']:6.0f} /s")
         sys.stdout.flush()
