@@ -5,9 +5,6 @@ from __future__ import annotations
 import gc
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +12,17 @@ import click
 
 from . import __version__
 from .errors import MldebugError, UsageError
+from .output.progress import progress
 
 if TYPE_CHECKING:
     from .factory import Tally, Variant
+    from .output.row_file import RowFile
+    from .task_folder import OutputFolder
 
 INTERRUPTED = 130
+
+ROWS_SHOWN = 100
+"""Of more variants than these, the table for people shows the first; the folder has all."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -37,6 +40,12 @@ def cli() -> None:
 @click.option(
     "--jsonl", is_flag=True, help="One JSON object a line on stdout; no folder unless --out is given."
 )
+@click.option(
+    "--jsonl-file",
+    type=click.Path(path_type=Path),
+    help="Write the same rows to this file, one by one, instead of folders.",
+)
+@click.option("--resume", is_flag=True, help="Go on with what this request began in --out or --jsonl-file.")
 @click.option("--no-verify", is_flag=True, help="Do not execute anything: no alert, not marked as verified.")
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(1, 64), help="Runs at a time.")
 @click.option("--require", help="Guarantees of the sandbox without which nothing runs, e.g. strict.")
@@ -47,44 +56,59 @@ def gen(
     script: str | None,
     out: Path | None,
     jsonl: bool,
+    jsonl_file: Path | None,
+    resume: bool,
     no_verify: bool,
     jobs: int,
     require: str | None,
 ) -> None:
     """Make broken training scripts, each proved broken and each with a proven fix."""
-    from .factory import Request, Tally, check_hosts, generate_many
-    from .task_folder import OutputFolder, json_row
+    from .factory import Request, check_hosts
+    from .output.fill import Report, fill, without_variant
+    from .output.row_file import RowFile, row_line
+    from .task_folder import OutputFolder
 
     first = Request.of(bugs, seed, script=script)
     check_hosts(first)
-    requests = (replace(first, index=index) for index in range(count))
-    folder = None
-    if out is not None or not jsonl:
-        asked = {"bugs": list(first.bugs), "seed": seed, "script": script, "verify": not no_verify}
-        folder = OutputFolder(out or Path("mldebug-out"), asked)
-    tally, rows, written = Tally(), [], 0
+    if jsonl_file is not None and (jsonl or out is not None):
+        raise UsageError(
+            "--jsonl-file goes with neither --jsonl nor --out; "
+            "`mldebug materialize FILE` makes folders of its rows"
+        )
+    if resume and jsonl and out is None:
+        raise UsageError("--resume: rows on stdout cannot be gone on with; write them with --jsonl-file")
+    asked = {"bugs": list(first.bugs), "seed": seed, "script": script, "verify": not no_verify}
+    target: OutputFolder | RowFile | None = None
+    if jsonl_file is not None:
+        target = RowFile(jsonl_file, asked, resume=resume, limit=count)
+    elif out is not None or not jsonl:
+        target = OutputFolder(out or Path("mldebug-out"), asked, resume=resume, limit=count)
+    report = Report()
+    rows: list[list[object]] = []
     try:
-        with progress(count) as advance:
-            known = folder.proved() if folder else {}
-            for variant in generate_many(
-                requests, jobs=jobs, verify=not no_verify, known=known, require=require
-            ):
-                tally.add(variant)
-                place, new = folder.write(variant) if folder else (None, True)
-                written += new
+        with progress(count, "generating") as line:
+            made = fill(target, first, count, report, line, jobs=jobs, verify=not no_verify, require=require)
+            for variant, place in made:
                 if jsonl:
-                    click.echo(json.dumps(json_row(variant), sort_keys=True, ensure_ascii=False))
-                else:
+                    click.echo(row_line(variant))
+                elif jsonl_file is None and len(rows) < ROWS_SHOWN:
                     rows.append(summary_row(variant, place))
-                advance()
     finally:
-        if folder:
-            folder.close()
+        if target:
+            target.close()
         if rows:
             click.echo(table(rows, ["index", "task", "bugs", "script", "verified", "alert"]))
-        if tally.attempted:
-            click.echo("not verified: nothing was executed" if no_verify else yield_line(tally), err=True)
-    if folder and not written:
+            if more := report.tally.emitted - len(rows):
+                click.echo(f"… and {more} more")
+        if report.tally.attempted:
+            click.echo(
+                "not verified: nothing was executed" if no_verify else yield_line(report.tally), err=True
+            )
+        if report.kept:
+            click.echo(f"{report.kept} of {count} were done before", err=True)
+    if report.skips.count:
+        raise without_variant(first, count, report.skips, target)
+    if target and not report.written:
         click.echo("unchanged: the same tasks were there already", err=True)
 
 
@@ -104,21 +128,13 @@ def summary_row(variant: Variant, place: Path | None) -> list[object]:
 
 def yield_line(tally: Tally) -> str:
     """How many candidates were tried for what was emitted, and why the rest were discarded."""
+    from .factory import counted
+
     share = 100 * tally.emitted / tally.attempted
     line = f"{tally.emitted} of {tally.attempted} candidates valid ({share:.0f}%)"
     if tally.reasons:
-        line += "; discarded: " + ", ".join(f"{n} × {reason}" for reason, n in tally.reasons.most_common())
+        line += "; discarded: " + counted(tally.reasons, ", ")
     return line
-
-
-@contextmanager
-def progress(total: int) -> Iterator[Callable[[], None]]:
-    """A progress line with rate and remaining time: on stderr, only on a terminal, only for long work."""
-    if total < 2 or not sys.stderr.isatty():
-        yield lambda: None
-        return
-    with click.progressbar(length=total, label="generating", file=sys.stderr, show_pos=True) as bar:
-        yield lambda: bar.update(1)
 
 
 def table(rows: list[list[object]], headers: list[str]) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from .clean_scripts.data import data_files
@@ -19,6 +19,7 @@ from .grader.alert import alert_text
 from .grader.evidence import job_data
 from .grader.runner import Pool
 from .grader.runner.request import Device
+from .grader.shared_proofs import SharedProofs
 from .grader.validate import Candidate, Validation, validate
 from .mutators.analysis import Script, analyse
 from .mutators.base import canonical_bugs
@@ -91,6 +92,8 @@ class Variant:
     discarded: tuple[str, ...] = ()
     proved_before: bool = False
     """Made again from a record of an earlier proof (see `recall`), which was not repeated."""
+    shared_with: str | None = None
+    """The variant whose proof this is, being the same program on the same data (`SharedProofs`)."""
 
     @property
     def verified(self) -> bool:
@@ -144,6 +147,11 @@ class Tally:
         self.attempted += variant.attempt + 1
         self.emitted += 1
         self.reasons.update(reason.split(":")[0] for reason in variant.discarded)
+
+    def discard(self, reasons: Mapping[str, int]) -> None:
+        """Count the attempts of a request that gave no variant."""
+        self.attempted += sum(reasons.values())
+        self.reasons.update(reasons)
 
 
 def styled_script(name: str, style: int) -> Script:
@@ -249,8 +257,10 @@ def unverified(request: Request) -> Variant:
     raise _exhausted(request, reasons)
 
 
-def verified(request: Request, run: Any) -> Variant:
+def verified(request: Request, run: Any, shared: SharedProofs | None = None) -> Variant:
     """A variant that was executed and failed the way its classes fail, and whose reference passed.
+
+    shared: proofs of this run; where one is of the same program, on the same data, it is taken.
 
     Raises:
         NoValidVariantError: every candidate was discarded; it holds the reasons, counted.
@@ -262,15 +272,22 @@ def verified(request: Request, run: Any) -> Variant:
         except NoCompositionError as error:
             reasons.append(f"overlap: {error}")
             continue
-        validation = validate(drawn.candidate(), run)
-        if validation.ok:
-            assert validation.broken is not None
+        candidate = drawn.candidate()
+        if shared and (proof := shared.find(candidate)):
             return replace(
                 drawn.variant,
-                alert=alert_text(validation.broken),
-                validation=validation,
+                alert=proof.alert,
+                validation=proof.validation,
                 discarded=tuple(reasons),
+                shared_with=proof.id,
             )
+        validation = validate(candidate, run)
+        if validation.ok:
+            assert validation.broken is not None
+            alert = alert_text(validation.broken)
+            if shared:
+                shared.add(drawn.variant.id, candidate, validation, alert)
+            return replace(drawn.variant, alert=alert, validation=validation, discarded=tuple(reasons))
         reasons.append(f"{validation.discarded} [{describe(drawn.variant)}]")
     raise _exhausted(request, reasons)
 
@@ -308,14 +325,23 @@ def describe(variant: Variant) -> str:
     return f"{variant.script} style {variant.style}: {', '.join(parts)}"
 
 
-def _exhausted(request: Request, reasons: Sequence[str]) -> NoValidVariantError:
-    counted = Counter(reason.split(":")[0] for reason in reasons)
-    listed = "; ".join(f"{count} × {reason}" for reason, count in counted.most_common())
+def counted(reasons: Mapping[str, int], separator: str = "; ") -> str:
+    """`12 × equivalent leakage; 4 × masked`: the most frequent first, whatever order they were counted in."""
+    ordered = sorted(reasons.items(), key=lambda one: (-one[1], one[0]))
+    return separator.join(f"{count} × {reason}" for reason, count in ordered)
+
+
+def no_variant(request: Request, reasons: Mapping[str, int]) -> NoValidVariantError:
+    """The error of a request all of whose candidates were discarded, for these reasons."""
     return NoValidVariantError(
         f"no valid variant of {', '.join(request.bugs)} for seed {request.seed}, index {request.index} "
-        f"in {len(reasons)} attempts ({listed}); try another seed or another script",
-        counted,
+        f"in {sum(reasons.values())} attempts ({counted(reasons)}); try another seed or another script",
+        reasons,
     )
+
+
+def _exhausted(request: Request, reasons: Sequence[str]) -> NoValidVariantError:
+    return no_variant(request, Counter(reason.split(":")[0] for reason in reasons))
 
 
 def generate(
@@ -348,35 +374,57 @@ def generate(
         return verified(request, runner.run)
 
 
-def generate_many(
+@dataclass(frozen=True)
+class Exhausted:
+    """A request that gave no variant, and why: reason → how many of its attempts were discarded for it."""
+
+    request: Request
+    reasons: Mapping[str, int]
+
+
+def outcomes(
     requests: Iterable[Request],
     *,
     jobs: int = 1,
     verify: bool = True,
-    known: Mapping[int, Proof] | None = None,
+    known: Callable[[int], Proof | None] | None = None,
+    share: bool = False,
     require: str | None = None,
-) -> Iterator[Variant]:
-    """Variants in the order of the requests, `jobs` at a time, with bounded memory.
+) -> Generator[Variant | Exhausted]:
+    """What comes of requests, in their order, `jobs` at a time. Memory does not grow with how many there are.
 
-    known: index → the earlier proof of those that are not to be executed again.
+    known: index → the earlier proof of one that is not to be executed again. Called in the order of the
+        requests, from the caller's thread, at most twice `jobs` ahead of what was yielded.
+    share: let variants that are the same program on the same data share a proof; `shared_with` says so.
     require: guarantees of the sandbox without which nothing runs (see `Pool`).
-
-    The first request that fails raises from here, after those before it were yielded.
     """
+    shared = SharedProofs() if share else None
+
+    def attempt(make: Callable[[], Variant], request: Request) -> Variant | Exhausted:
+        try:
+            return make()
+        except NoValidVariantError as error:
+            return Exhausted(request, error.reasons)
+
+    def earlier(request: Request) -> Proof | None:
+        return known(request.index) if known else None
+
     if not verify:
-        yield from map(unverified, requests)
+        for request in requests:
+            earlier(request)
+            yield attempt(partial(unverified, request), request)
         return
-    proofs = known or {}
     with Pool(jobs, require=require) as pool, ThreadPoolExecutor(jobs) as threads:
 
-        def prove(request: Request) -> Variant:
-            before = proofs.get(request.index)
-            return (before and recall(request, before)) or verified(request, pool.run)
+        def prove(request: Request, before: Proof | None) -> Variant | Exhausted:
+            return attempt(
+                lambda: (before and recall(request, before)) or verified(request, pool.run, shared), request
+            )
 
-        waiting: deque[Future[Variant]] = deque()
+        waiting: deque[Future[Variant | Exhausted]] = deque()
         try:
             for request in requests:
-                waiting.append(threads.submit(prove, request))
+                waiting.append(threads.submit(prove, request, earlier(request)))
                 if len(waiting) >= 2 * jobs:
                     yield waiting.popleft().result()
             while waiting:
@@ -388,3 +436,18 @@ def generate_many(
                 future.cancel()
             pool.close()
             raise
+
+
+def generate_many(
+    requests: Iterable[Request], *, jobs: int = 1, verify: bool = True, require: str | None = None
+) -> Iterator[Variant]:
+    """Variants in the order of the requests, `jobs` at a time, with bounded memory (see `outcomes`).
+
+    Raises:
+        NoValidVariantError: of the first request that gives none, after those before it were yielded.
+    """
+    with closing(outcomes(requests, jobs=jobs, verify=verify, require=require)) as made:
+        for outcome in made:
+            if isinstance(outcome, Exhausted):
+                raise no_variant(outcome.request, outcome.reasons)
+            yield outcome

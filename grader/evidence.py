@@ -36,6 +36,11 @@ class Observed:
     metric: float | None
     final: Mapping[str, float]
 
+    def slim(self) -> Observed:
+        """How it ended and its figures, without arrays, output and trace."""
+        result = replace(self.result, stdout="", stderr="", artifacts={}, trace=None)
+        return replace(self, result=result, data=JobData({}, {}, np.empty(0)), outputs=None)
+
     @property
     def finished(self) -> bool:
         return self.result.outcome == "ok"
