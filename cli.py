@@ -153,6 +153,60 @@ def list_(what: str | None, as_json: bool) -> None:
 
 
 @cli.command()
+@click.argument("script", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def sites(script: Path, as_json: bool) -> int:
+    """What could be injected into SCRIPT (a file or a folder), where, and why the rest could not. Nothing
+    runs and nothing is written. Exit code 1: there is no site at all."""
+    from .mutators.analysis import analyse
+    from .mutators.survey import survey
+    from .source_folder import read_sources
+
+    found = survey(analyse(read_sources(script)))
+    reasons = found.reasons()
+    if as_json:
+        shown = {
+            "sites": [
+                {
+                    "bug": one.bug_class,
+                    "manifestation": one.manifestation,
+                    "file": one.site.file,
+                    "line": one.line,
+                    "bytes": [one.site.start, one.site.end],
+                    "function": one.site.qualname,
+                    "choices": one.site.choices,
+                    "snippet": one.snippet,
+                }
+                for one in found.found
+            ],
+            "without_sites": reasons,
+            "missing": [
+                {
+                    "bug": one.bug_class,
+                    "manifestation": one.manifestation,
+                    "summary": one.summary,
+                    "looked_for": one.pattern,
+                    "failed": one.failed or None,
+                }
+                for one in found.missing
+            ],
+        }
+        click.echo(json.dumps(shown, indent=2, sort_keys=True, ensure_ascii=False))
+        return 0 if found.found else 1
+    rows: list[list[object]] = [
+        [one.bug_class, one.manifestation, f"{one.site.file}:{one.line}", one.snippet] for one in found.found
+    ]
+    if rows:
+        click.echo(table(rows, ["class", "manifestation", "place", "source"]))
+    if reasons:
+        click.echo(("\n" if rows else "") + "no site for:\n")
+        click.echo("\n".join(f"  {bug}: {reason}" for bug, reason in reasons.items()))
+    if not rows:
+        click.echo(f"{script}: nothing can be injected here", err=True)
+    return 0 if rows else 1
+
+
+@cli.command()
 @click.argument("task", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def explain(task: Path, as_json: bool) -> None:
