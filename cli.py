@@ -5,9 +5,9 @@ from __future__ import annotations
 import gc
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from . import __version__
 from .errors import MldebugError, UsageError
 
 if TYPE_CHECKING:
-    from .factory import Tally, Variant
+    from .factory import Proof, Tally, Variant
 
 INTERRUPTED = 130
 
@@ -33,6 +33,17 @@ def cli() -> None:
 @click.option("--seed", required=True, type=int, help="An integer from 0 on; the same seed, the same bytes.")
 @click.option("--count", default=1, show_default=True, type=click.IntRange(1), help="Independent variants.")
 @click.option("--script", help="A job of the library; by default the seed chooses.")
+@click.option(
+    "--source",
+    type=click.Path(path_type=Path),
+    help="A script of your own, or its folder, instead of the library: proved by its trace.",
+)
+@click.option("--timeout", type=float, help="With --source: seconds of one run.  [default: 60]")
+@click.option(
+    "--setup",
+    metavar="COMMAND",
+    help="With --source: prepares data. Runs once, as you, outside of the sandbox, in a copy of the folder.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the tasks.  [default: mldebug-out]")
 @click.option(
     "--jsonl", is_flag=True, help="One JSON object a line on stdout; no folder unless --out is given."
@@ -40,42 +51,148 @@ def cli() -> None:
 @click.option("--no-verify", is_flag=True, help="Do not execute anything: no alert, not marked as verified.")
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(1, 64), help="Runs at a time.")
 @click.option("--require", help="Guarantees of the sandbox without which nothing runs, e.g. strict.")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- ARGUMENTS...]")
 def gen(
     bugs: str,
     seed: int,
     count: int,
     script: str | None,
+    source: Path | None,
+    timeout: float | None,
+    setup: str | None,
+    arguments: tuple[str, ...],
     out: Path | None,
     jsonl: bool,
     no_verify: bool,
     jobs: int,
     require: str | None,
 ) -> None:
-    """Make broken training scripts, each proved broken and each with a proven fix."""
-    from .factory import Request, Tally, check_hosts, generate_many
-    from .task_folder import OutputFolder, json_row
+    """Make broken training scripts, each proved broken and each with a proven fix.
+
+    With --source they are made of a script of your own, which gets the ARGUMENTS. Nothing of yours is
+    changed.
+    """
+    work: _Work
+    if source is None:
+        if arguments or timeout is not None or setup is not None:
+            raise UsageError(
+                "--timeout, --setup and arguments behind `--` belong to a script named by --source"
+            )
+        work = _library_work(bugs, seed, script, verify=not no_verify)
+    else:
+        if script is not None:
+            raise UsageError("--script names a job of the library, --source one of your own: choose one")
+        work = _own_work(bugs, seed, source, timeout, setup, arguments, verify=not no_verify)
+    _generate(work, count, out, jsonl=jsonl, verify=not no_verify, jobs=jobs, require=require)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What `gen` does, whatever the scripts come from.
+
+    asked: the request, for the folder of the tasks. variants(count, known, jobs, require) makes them;
+    row and files say how one is written. script: what is shown of where it came from.
+    """
+
+    asked: dict[str, Any]
+    variants: Callable[[int, Mapping[int, Proof], int, str | None], Iterator[Any]]
+    row: Callable[[Any], dict[str, Any]]
+    files: Callable[[Any], dict[str, bytes]]
+    script: Callable[[Any], str]
+
+
+def _library_work(bugs: str, seed: int, script: str | None, *, verify: bool) -> _Work:
+    from .factory import Request, check_hosts, generate_many
+    from .task_folder import folder_files, json_row
 
     first = Request.of(bugs, seed, script=script)
     check_hosts(first)
-    requests = (replace(first, index=index) for index in range(count))
-    folder = None
-    if out is not None or not jsonl:
-        asked = {"bugs": list(first.bugs), "seed": seed, "script": script, "verify": not no_verify}
-        folder = OutputFolder(out or Path("mldebug-out"), asked)
+
+    def variants(count: int, known: Mapping[int, Proof], jobs: int, require: str | None) -> Iterator[Variant]:
+        requests = (replace(first, index=index) for index in range(count))
+        return generate_many(requests, jobs=jobs, verify=verify, known=known, require=require)
+
+    asked = {"bugs": list(first.bugs), "seed": seed, "script": script, "verify": verify}
+    return _Work(asked, variants, json_row, folder_files, lambda variant: variant.script)
+
+
+def _own_work(
+    bugs: str,
+    seed: int,
+    source: Path,
+    timeout: float | None,
+    setup: str | None,
+    arguments: tuple[str, ...],
+    *,
+    verify: bool,
+) -> _Work:
+    from .source_factory import TIMEOUT, OwnRequest, OwnScript, OwnVariant, generate_own, prepared
+    from .source_folder import read_own
+    from .source_task import own_files, own_row
+
+    seconds = TIMEOUT if timeout is None else timeout
+    first = OwnRequest.of(bugs, seed, arguments=arguments, timeout=seconds, setup=setup)
+    found = read_own(source)
+    own = OwnScript(found)
+    own.check_hosts(first.bugs)
+    if setup is not None:
+        found = prepared(found, setup)
+        own = OwnScript(found)
+        own.check_hosts(first.bugs)
+
+    def variants(
+        count: int, known: Mapping[int, Proof], jobs: int, require: str | None
+    ) -> Iterator[OwnVariant]:
+        requests = (replace(first, index=index) for index in range(count))
+        return generate_own(
+            own,
+            requests,
+            first,
+            jobs=jobs,
+            verify=verify,
+            known=known,
+            require=require,
+            warn=lambda text: click.echo(f"warning: {text}", err=True),
+        )
+
+    asked = {
+        "bugs": list(first.bugs),
+        "seed": seed,
+        "script": None,
+        "source": found.sources_sha256(),
+        "data": found.data_sha256(),
+        "entrypoint": found.entrypoint,
+        "arguments": list(arguments),
+        "timeout": seconds,
+        "setup": setup,
+        "verify": verify,
+    }
+    return _Work(asked, variants, own_row, own_files, lambda variant: variant.source.name)
+
+
+def _generate(
+    work: _Work, count: int, out: Path | None, *, jsonl: bool, verify: bool, jobs: int, require: str | None
+) -> None:
+    from .factory import Tally
+    from .task_folder import OutputFolder
+
+    folder = OutputFolder(out or Path("mldebug-out"), work.asked) if out is not None or not jsonl else None
     tally, rows, written = Tally(), [], 0
     try:
         with progress(count) as advance:
             known = folder.proved() if folder else {}
-            for variant in generate_many(
-                requests, jobs=jobs, verify=not no_verify, known=known, require=require
-            ):
+            for variant in work.variants(count, known, jobs, require):
                 tally.add(variant)
-                place, new = folder.write(variant) if folder else (None, True)
+                place, new = None, True
+                if folder:
+                    place, new = folder.keep(
+                        variant.id, work.files(variant), proved_before=variant.proved_before
+                    )
                 written += new
                 if jsonl:
-                    click.echo(json.dumps(json_row(variant), sort_keys=True, ensure_ascii=False))
+                    click.echo(json.dumps(work.row(variant), sort_keys=True, ensure_ascii=False))
                 else:
-                    rows.append(summary_row(variant, place))
+                    rows.append(summary_row(variant, work.script(variant), place))
                 advance()
     finally:
         if folder:
@@ -83,12 +200,12 @@ def gen(
         if rows:
             click.echo(table(rows, ["index", "task", "bugs", "script", "verified", "alert"]))
         if tally.attempted:
-            click.echo("not verified: nothing was executed" if no_verify else yield_line(tally), err=True)
+            click.echo(yield_line(tally) if verify else "not verified: nothing was executed", err=True)
     if folder and not written:
         click.echo("unchanged: the same tasks were there already", err=True)
 
 
-def summary_row(variant: Variant, place: Path | None) -> list[object]:
+def summary_row(variant: Any, script: str, place: Path | None) -> list[object]:
     """One line of the table for people."""
     where = str(place) if place else variant.id
     shorts = ",".join(variant.bugs)
@@ -96,7 +213,7 @@ def summary_row(variant: Variant, place: Path | None) -> list[object]:
         variant.index,
         where,
         shorts,
-        variant.script,
+        script,
         "yes" if variant.verified else "no",
         variant.alert or "-",
     ]
@@ -298,6 +415,7 @@ def materialize(rows: Path, out: Path) -> None:
     """Make task folders again from the rows of a JSONL file."""
     import hashlib
 
+    from .source_task import is_own, own_row_files
     from .task_folder import OutputFolder, read_rows, row_files
 
     if not rows.is_file():
@@ -306,7 +424,8 @@ def materialize(rows: Path, out: Path) -> None:
     written = 0
     try:
         for row in read_rows(rows):
-            place, new = folder.place(*row_files(row))
+            made = own_row_files(row) if is_own(row.get("truth")) else row_files(row)
+            place, new = folder.place(*made)
             written += new
             click.echo(str(place))
     finally:

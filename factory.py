@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from .clean_scripts.data import data_files
 from .clean_scripts.library import job_names, load_job, sources
@@ -27,6 +27,9 @@ from .mutators.styles import STYLE_COUNT, styled_base
 from .mutators.workspace import Workspace, splice
 from .seeds import ENGINE_VERSION, Draw
 
+Asked = TypeVar("Asked")
+Made = TypeVar("Made")
+
 ATTEMPTS = 16
 """Candidates tried for one variant before giving up."""
 
@@ -35,6 +38,13 @@ ACCELERATED = (1, 2)
 does not give a device bug away."""
 
 DATA_SEEDS = 2**32
+
+
+def check_numbers(seed: int, index: int) -> None:
+    """Raise UsageError unless both are integers from 0 on."""
+    for name, number in (("seed", seed), ("index", index)):
+        if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+            raise UsageError(f"{name} must be an integer from 0 on, got {number!r}")
 
 
 @dataclass(frozen=True)
@@ -53,9 +63,7 @@ class Request:
         Raises:
             UsageError: unknown class or script, or a seed or index that is no integer from 0 on.
         """
-        for name, number in (("seed", seed), ("index", index)):
-            if isinstance(number, bool) or not isinstance(number, int) or number < 0:
-                raise UsageError(f"{name} must be an integer from 0 on, got {number!r}")
+        check_numbers(seed, index)
         if script is not None:
             load_job(script)
         names = canonical_bugs(bugs if isinstance(bugs, str) else list(bugs))
@@ -127,6 +135,15 @@ class Draft:
         )
 
 
+class Emitted(Protocol):
+    """What counts as one variant that came of so many candidates."""
+
+    @property
+    def attempt(self) -> int: ...
+    @property
+    def discarded(self) -> tuple[str, ...]: ...
+
+
 @dataclass
 class Tally:
     """How many candidates were tried, how many variants came of them, and why the rest were discarded."""
@@ -135,7 +152,7 @@ class Tally:
     emitted: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
 
-    def add(self, variant: Variant) -> None:
+    def add(self, variant: Emitted) -> None:
         self.attempted += variant.attempt + 1
         self.emitted += 1
         self.reasons.update(reason.split(":")[0] for reason in variant.discarded)
@@ -306,11 +323,18 @@ def describe(variant: Variant) -> str:
 
 
 def _exhausted(request: Request, reasons: Sequence[str]) -> NoValidVariantError:
+    return exhausted(request.bugs, request.seed, request.index, reasons)
+
+
+def exhausted(
+    bugs: Sequence[str], seed: int, index: int, reasons: Sequence[str], advice: str = ""
+) -> NoValidVariantError:
+    """The error for a request none of whose candidates counted."""
     counted = Counter(reason.split(":")[0] for reason in reasons)
     listed = "; ".join(f"{count} × {reason}" for reason, count in counted.most_common())
     return NoValidVariantError(
-        f"no valid variant of {', '.join(request.bugs)} for seed {request.seed}, index {request.index} "
-        f"in {len(reasons)} attempts ({listed}); try another seed or another script",
+        f"no valid variant of {', '.join(bugs)} for seed {seed}, index {index} "
+        f"in {len(reasons)} attempts ({listed}); {advice or 'try another seed or another script'}",
         counted,
     )
 
@@ -364,13 +388,22 @@ def generate_many(
         yield from map(unverified, requests)
         return
     proofs = known or {}
-    with Pool(jobs, require=require) as pool, ThreadPoolExecutor(jobs) as threads:
+    with Pool(jobs, require=require) as pool:
 
         def prove(request: Request) -> Variant:
             before = proofs.get(request.index)
             return (before and recall(request, before)) or verified(request, pool.run)
 
-        waiting: deque[Future[Variant]] = deque()
+        yield from in_order(requests, prove, pool, jobs)
+
+
+def in_order(
+    requests: Iterable[Asked], prove: Callable[[Asked], Made], pool: Pool, jobs: int
+) -> Iterator[Made]:
+    """What `prove` makes of each request, in their order, `jobs` at a time, with bounded memory. The pool is
+    closed where it ends early."""
+    with ThreadPoolExecutor(jobs) as threads:
+        waiting: deque[Future[Made]] = deque()
         try:
             for request in requests:
                 waiting.append(threads.submit(prove, request))

@@ -8,7 +8,7 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from .factory import Proof, Variant, describe_data, opaque_id
 from .grader.evidence import job_data
 from .grader.oracles.base import Finding
 from .grader.runner.folder import checked_path
+from .mutators.compose import Injection
 from .mutators.workspace import Workspace, unified_patch
 from .seeds import ENGINE_VERSION
 
@@ -56,10 +57,11 @@ def canonical_json(value: Any) -> str:
 
 def task_record(variant: Variant) -> dict[str, Any]:
     """`task.json`: what an agent may know."""
-    return _task_record(variant.id, variant.alert, variant.entrypoint)
+    return agent_record(variant.id, variant.alert, variant.entrypoint)
 
 
-def _task_record(id: str, alert: str | None, entrypoint: str) -> dict[str, Any]:
+def agent_record(id: str, alert: str | None, entrypoint: str) -> dict[str, Any]:
+    """`task.json` of any task."""
     return {
         "schema": SCHEMA,
         "id": id,
@@ -84,29 +86,48 @@ def truth_record(variant: Variant) -> dict[str, Any]:
         "device": variant.device,
         "data": dict(variant.data),
         "hidden_data_seed": variant.hidden_seed,
-        "injections": [
-            {
-                "bug": one.bug_class,
-                "manifestation": one.manifestation,
-                "choice": one.choice,
-                "site": {
-                    "file": one.site.file,
-                    "bytes": [one.site.start, one.site.end],
-                    "line": line_of(variant.reference[one.site.file], one.site.start),
-                    "function": one.site.qualname,
-                },
-                "edits": [
-                    {"file": edit.file, "bytes": [edit.start, edit.end], "replacement": edit.replacement}
-                    for edit in one.edits
-                ],
-            }
-            for one in variant.injections
-        ],
-        "versions": {
-            "engine": ENGINE_VERSION,
-            "mldebug": metadata.version("mldebug"),
-            "libcst": metadata.version("libcst"),
-        },
+        "injections": injection_records(variant.injections, variant.reference),
+        "versions": made_by(),
+    }
+
+
+def injection_records(injections: Iterable[Injection], reference: Mapping[str, str]) -> list[dict[str, Any]]:
+    """What was injected where, as `truth.json` holds it."""
+    return [
+        {
+            "bug": one.bug_class,
+            "manifestation": one.manifestation,
+            "choice": one.choice,
+            "site": {
+                "file": one.site.file,
+                "bytes": [one.site.start, one.site.end],
+                "line": line_of(reference[one.site.file], one.site.start),
+                "function": one.site.qualname,
+            },
+            "edits": [
+                {"file": edit.file, "bytes": [edit.start, edit.end], "replacement": edit.replacement}
+                for edit in one.edits
+            ],
+        }
+        for one in injections
+    ]
+
+
+def made_by() -> dict[str, str]:
+    """Versions that the bytes of a task follow from."""
+    return {
+        "engine": ENGINE_VERSION,
+        "mldebug": metadata.version("mldebug"),
+        "libcst": metadata.version("libcst"),
+    }
+
+
+def run_by() -> dict[str, str]:
+    """Versions that what was measured follows from."""
+    return {
+        "python": platform.python_version(),
+        "torch": metadata.version("torch"),
+        "numpy": metadata.version("numpy"),
     }
 
 
@@ -131,11 +152,7 @@ def validation_record(variant: Variant) -> dict[str, Any] | None:
         "findings": {bug: finding_record(finding) for bug, finding in proof.findings.items()},
         "discarded": list(variant.discarded),
         "guarantees": list(proof.broken.result.guarantees),
-        "versions": {
-            "python": platform.python_version(),
-            "torch": metadata.version("torch"),
-            "numpy": metadata.version("numpy"),
-        },
+        "versions": run_by(),
     }
 
 
@@ -202,7 +219,7 @@ def row_files(row: Mapping[str, Any]) -> tuple[str, dict[str, bytes]]:
             )
         if opaque_id(workspace, str(data["sha256"])) != row["id"]:
             raise ValueError("its sources are not those that its id was made from")
-        record = _task_record(row["id"], row["alert"], str(row["entrypoint"]))
+        record = agent_record(row["id"], row["alert"], str(row["entrypoint"]))
         found = {
             "task.json": canonical_json(record).encode(),
             "solution/truth.json": canonical_json(truth).encode(),
@@ -350,12 +367,15 @@ class OutputFolder:
         Raises:
             UsageError: the folder is there with other content.
         """
-        files = folder_files(variant)
+        return self.keep(variant.id, folder_files(variant), proved_before=variant.proved_before)
+
+    def keep(self, id: str, files: dict[str, bytes], *, proved_before: bool) -> tuple[Path, bool]:
+        """The same for a variant that is there as files."""
         # A proof that was made again may round its alert otherwise; one that was recalled may not.
-        measured = {"validation.json"} if variant.proved_before else {"validation.json", "task.json"}
-        if variant.proved_before and (self.path / variant.id).exists():
+        measured = {"validation.json"} if proved_before else {"validation.json", "task.json"}
+        if proved_before and (self.path / id).exists():
             files["validation.json"] = b""
-        return self.place(variant.id, files, measured)
+        return self.place(id, files, measured)
 
     def place(self, id: str, files: Mapping[str, bytes], measured: Collection[str] = ()) -> tuple[Path, bool]:
         """The same for a task that is there as files; `measured` ones must only be there.
