@@ -178,10 +178,17 @@ def _generate(
 
     folder = OutputFolder(out or Path("mldebug-out"), work.asked) if out is not None or not jsonl else None
     tally, rows, written = Tally(), [], 0
+    first: dict[str, int] = {}
+    same: list[str] = []
     try:
         with progress(count) as advance:
             known = folder.proved() if folder else {}
             for variant in work.variants(count, known, jobs, require):
+                if variant.id in first:  # a script of one's own has few sites
+                    same.append(f"index {variant.index} is the task of index {first[variant.id]}")
+                    advance()
+                    continue
+                first[variant.id] = variant.index
                 tally.add(variant)
                 place, new = None, True
                 if folder:
@@ -201,6 +208,8 @@ def _generate(
             click.echo(table(rows, ["index", "task", "bugs", "script", "verified", "alert"]))
         if tally.attempted:
             click.echo(yield_line(tally) if verify else "not verified: nothing was executed", err=True)
+        for one in same:
+            click.echo(f"{one}, which is not written twice", err=True)
     if folder and not written:
         click.echo("unchanged: the same tasks were there already", err=True)
 

@@ -186,6 +186,15 @@ class OwnScript:
             return None
         return replace(made, alert=known.alert, discarded=known.discarded, proved_before=True)
 
+    def same(self, request: OwnRequest, known: Mapping[str, Proof]) -> OwnVariant | None:
+        """The first candidate of a request, if it is a task that was proved for another one: a script has few
+        sites."""
+        with contextlib.suppress(NoCompositionError):
+            made = self.draft(request, 0)
+            if made.id in known:
+                return replace(made, alert=known[made.id].alert, proved_before=True)
+        return None
+
     def verified(self, request: OwnRequest, run: Any, original: Baseline) -> OwnVariant:
         """A variant whose every bug showed its own class's sign in the trace, and no other's.
 
@@ -258,11 +267,13 @@ def generate_own(
         def prove_one(request: OwnRequest) -> OwnVariant:
             return script.verified(request, pool.run, original)
 
+        by_id = {proof.id: proof for proof in proofs.values()}
+
         def wanted() -> Iterator[OwnRequest | OwnVariant]:
             nonlocal checked
             for request in requests:
                 before = proofs.get(request.index)
-                made = before and script.recall(request, before)
+                made = (before and script.recall(request, before)) or script.same(request, by_id)
                 if made:
                     yield made
                     continue

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UsageError
+from .factory import opaque_id
 from .grader.by_trace.job import LONGEST_TIMEOUT, OwnJob
 from .grader.by_trace.task import OwnTask
 from .grader.runner.folder import checked_path
@@ -184,7 +185,10 @@ def _of_row(row: Mapping[str, Any]) -> tuple[OwnTask, dict[str, bytes]]:
     for name in (*row["files"], *row["reference"]):
         checked_path(name)
     files, reference = dict(row["files"]), dict(row["reference"])
-    return _task(str(row["id"]), row["truth"], files, reference, data, str(row["entrypoint"])), data
+    task = _task(str(row["id"]), row["truth"], files, reference, data, str(row["entrypoint"]))
+    if not opaque_id(task.broken, files_sha256(data)) == row["id"] == row["truth"]["id"]:
+        raise ValueError("its sources are not those that its id was made from")
+    return task, data
 
 
 def own_task_of_folder(folder: Path, records: Mapping[str, Any], reference: Mapping[str, str]) -> OwnTask:

@@ -319,6 +319,9 @@ class OutputFolder:
     def _claim(self, mark: bytes) -> None:
         found = self.path / self.MARK
         others = [one for one in self.path.iterdir() if not one.name.startswith(self.PARTIAL)]
+        if found.is_file() and others == [found] and found.read_bytes() != mark:
+            found.unlink()  # of a request that came to nothing
+            others = []
         if found.is_file():
             if found.read_bytes() != mark:
                 raise UsageError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...errors import RunnerError
 from ...mutators.workspace import Workspace
@@ -17,6 +17,9 @@ from .job import Baseline, Tracer
 from .ruling import rule_by_trace
 from .task import OwnTask
 
+MORE_TIME = 2.0
+"""Times the limit that the task was made with: a machine that grades may be slower or busier than the one
+that proved it, and an honest fix may take a little longer than the original."""
 KEPT_TASKS = 32
 """Tasks whose original's and broken job's runs are kept."""
 
@@ -45,7 +48,7 @@ class TraceGrader:
             RunnerError: the machinery failed (a submission that breaks it gets a ruling).
         """
         known = self._known(task)
-        tracer = Tracer(self._run, task.job)
+        tracer = self._tracer(task)
         try:
             run = tracer.observe(workspace)
         except RunnerError as error:
@@ -54,15 +57,20 @@ class TraceGrader:
             problem = Problem("runner", f"a run could not be completed: {error}")
             ruling = Ruling(NO_START, dict.fromkeys(task.bugs), "in_process", text, (problem,))
             return ruling, [], False
-        ruling = rule_by_trace(task.bugs, run, known.broken, known.original)
+        ruling = rule_by_trace(
+            task.bugs, run, known.broken, known.original, same_sources=workspace == task.broken
+        )
         return ruling, [run.result], run.result.outcome not in ("timeout", "memory")
+
+    def _tracer(self, task: OwnTask) -> Tracer:
+        return Tracer(self._run, replace(task.job, timeout=MORE_TIME * task.job.timeout))
 
     def _known(self, task: OwnTask) -> Known:
         key = task.key(task.broken)
         with self._lock:
             found = self._kept.get(key)
             if found is None:
-                tracer = Tracer(self._run, task.job)
+                tracer = self._tracer(task)
                 original = Baseline(tracer, task.reference)
                 original.check()
                 found = self._kept[key] = Known(original, tracer.observe(task.broken))

@@ -114,8 +114,8 @@ def _problem(run: Run, job: OwnJob) -> str | None:
     result = run.result
     if result.outcome == "timeout":
         return (
-            f"does not finish within {job.timeout:g} s; give a larger --timeout, or arguments behind `--` "
-            "that make it shorter"
+            f"does not finish within {job.timeout:g} s; give `mldebug gen` a larger --timeout, or "
+            "arguments behind `--` that make it shorter"
         )
     if result.outcome == "memory":
         return f"needs more than {MEMORY_MIB} MiB of memory; make it smaller"

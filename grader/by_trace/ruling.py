@@ -23,10 +23,15 @@ FAR, BEYOND_CHANCE = 0.25, 3.0
 original differs from itself with other seeds."""
 
 
-def rule_by_trace(bugs: tuple[str, ...], run: Run, broken: Run, original: Baseline) -> Ruling:
-    """Judge a submission's run beside the untouched job's and the original's."""
+def rule_by_trace(
+    bugs: tuple[str, ...], run: Run, broken: Run, original: Baseline, *, same_sources: bool = False
+) -> Ruling:
+    """Judge a submission's run beside the untouched job's and the original's.
+
+    same_sources: it is the broken job, byte for byte (which a script that does not repeat itself hides).
+    """
     unknown: dict[str, bool | None] = dict.fromkeys(bugs)
-    untouched = same_trace(run, broken) and not same_trace(run, original.first)
+    untouched = same_sources or (same_trace(run, broken) and not same_trace(run, original.first))
 
     def ruling(rung: float, problem: Problem, fixed: dict[str, bool | None] = unknown) -> Ruling:
         return Ruling(rung, fixed, "in_process", problem.text + RESTS, (problem,), untouched)
