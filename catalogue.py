@@ -107,8 +107,8 @@ def _explanation(records: dict[str, Any]) -> str:
         original = validation["original"]
         runs = "one run" if validation["runs"] == 1 else f"{validation['runs']} runs"
         lines.append(
-            f"proved by the trace of {runs} in {validation['seconds']} s beside the original's, whose training "
-            f"loss ends at {float(original['final_loss']):.4g}"
+            f"proved by the trace of {runs} in {validation['seconds']} s beside the original's, whose "
+            f"training loss ends at {float(original['final_loss']):.4g}"
             + ("" if original["repeatable"] else "; two runs of the original differ")
         )
     elif validation is not None:
