@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from .clean_scripts.data import data_files
 from .clean_scripts.library import job_names, load_job, sources
@@ -28,6 +28,9 @@ from .mutators.compose import Injection, NoCompositionError, compose, edits_of, 
 from .mutators.workspace import Workspace, splice
 from .seeds import ENGINE_VERSION, Draw
 
+Asked = TypeVar("Asked")
+Made = TypeVar("Made")
+
 ATTEMPTS = 16
 """Candidates tried for one variant before giving up."""
 
@@ -36,6 +39,13 @@ ACCELERATED = (1, 2)
 does not give a device bug away."""
 
 DATA_SEEDS = 2**32
+
+
+def check_numbers(seed: int, index: int) -> None:
+    """Raise UsageError unless both are integers from 0 on."""
+    for name, number in (("seed", seed), ("index", index)):
+        if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+            raise UsageError(f"{name} must be an integer from 0 on, got {number!r}")
 
 
 @dataclass(frozen=True)
@@ -54,9 +64,7 @@ class Request:
         Raises:
             UsageError: unknown class or script, or a seed or index that is no integer from 0 on.
         """
-        for name, number in (("seed", seed), ("index", index)):
-            if isinstance(number, bool) or not isinstance(number, int) or number < 0:
-                raise UsageError(f"{name} must be an integer from 0 on, got {number!r}")
+        check_numbers(seed, index)
         if script is not None:
             load_job(script)
         names = canonical_bugs(bugs if isinstance(bugs, str) else list(bugs))
@@ -135,6 +143,26 @@ class Draft:
         )
 
 
+class Asks(Protocol):
+    """What a request of any kind says."""
+
+    @property
+    def bugs(self) -> tuple[str, ...]: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def index(self) -> int: ...
+
+
+class Emitted(Protocol):
+    """What counts as one variant that came of so many candidates."""
+
+    @property
+    def attempt(self) -> int: ...
+    @property
+    def discarded(self) -> tuple[str, ...]: ...
+
+
 @dataclass
 class Tally:
     """How many candidates were tried, how many variants came of them, and why the rest were discarded."""
@@ -143,7 +171,7 @@ class Tally:
     emitted: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
 
-    def add(self, variant: Variant) -> None:
+    def add(self, variant: Emitted) -> None:
         self.attempted += variant.attempt + 1
         self.emitted += 1
         self.reasons.update(reason.split(":")[0] for reason in variant.discarded)
@@ -254,7 +282,7 @@ def unverified(request: Request) -> Variant:
             return replace(draft(request, attempt).variant, discarded=tuple(reasons))
         except NoCompositionError as error:
             reasons.append(f"overlap: {error}")
-    raise _exhausted(request, reasons)
+    raise exhausted(request, reasons)
 
 
 def verified(request: Request, run: Any, shared: SharedProofs | None = None) -> Variant:
@@ -289,7 +317,7 @@ def verified(request: Request, run: Any, shared: SharedProofs | None = None) -> 
                 shared.add(drawn.variant.id, candidate, validation, alert)
             return replace(drawn.variant, alert=alert, validation=validation, discarded=tuple(reasons))
         reasons.append(f"{validation.discarded} [{describe(drawn.variant)}]")
-    raise _exhausted(request, reasons)
+    raise exhausted(request, reasons)
 
 
 @dataclass(frozen=True)
@@ -300,6 +328,10 @@ class Proof:
     attempt: int
     alert: str
     discarded: tuple[str, ...]
+
+
+Known = Callable[[int], Proof | None]
+"""Index → its earlier proof."""
 
 
 def recall(request: Request, proof: Proof) -> Variant | None:
@@ -331,17 +363,19 @@ def counted(reasons: Mapping[str, int], separator: str = "; ") -> str:
     return separator.join(f"{count} × {reason}" for reason, count in ordered)
 
 
-def no_variant(request: Request, reasons: Mapping[str, int]) -> NoValidVariantError:
+def no_variant(asked: Asks, reasons: Mapping[str, int], advice: str = "") -> NoValidVariantError:
     """The error of a request all of whose candidates were discarded, for these reasons."""
     return NoValidVariantError(
-        f"no valid variant of {', '.join(request.bugs)} for seed {request.seed}, index {request.index} "
-        f"in {sum(reasons.values())} attempts ({counted(reasons)}); try another seed or another script",
+        f"no valid variant of {', '.join(asked.bugs)} for seed {asked.seed}, index {asked.index} "
+        f"in {sum(reasons.values())} attempts ({counted(reasons)}); "
+        f"{advice or 'try another seed or another script'}",
         reasons,
     )
 
 
-def _exhausted(request: Request, reasons: Sequence[str]) -> NoValidVariantError:
-    return no_variant(request, Counter(reason.split(":")[0] for reason in reasons))
+def exhausted(asked: Asks, reasons: Sequence[str], advice: str = "") -> NoValidVariantError:
+    """The same, of one reason for each candidate, which may have details behind a colon."""
+    return no_variant(asked, Counter(reason.split(":")[0] for reason in reasons), advice)
 
 
 def generate(
@@ -378,7 +412,7 @@ def generate(
 class Exhausted:
     """A request that gave no variant, and why: reason → how many of its attempts were discarded for it."""
 
-    request: Request
+    request: Asks
     reasons: Mapping[str, int]
 
 
@@ -387,7 +421,7 @@ def outcomes(
     *,
     jobs: int = 1,
     verify: bool = True,
-    known: Callable[[int], Proof | None] | None = None,
+    known: Known | None = None,
     share: bool = False,
     require: str | None = None,
 ) -> Generator[Variant | Exhausted]:
@@ -399,32 +433,40 @@ def outcomes(
     require: guarantees of the sandbox without which nothing runs (see `Pool`).
     """
     shared = SharedProofs() if share else None
-
-    def attempt(make: Callable[[], Variant], request: Request) -> Variant | Exhausted:
-        try:
-            return make()
-        except NoValidVariantError as error:
-            return Exhausted(request, error.reasons)
-
-    def earlier(request: Request) -> Proof | None:
-        return known(request.index) if known else None
-
+    pairs = ((request, known(request.index) if known else None) for request in requests)
     if not verify:
-        for request in requests:
-            earlier(request)
-            yield attempt(partial(unverified, request), request)
+        for request, _before in pairs:
+            yield outcome(partial(unverified, request), request)
         return
-    with Pool(jobs, require=require) as pool, ThreadPoolExecutor(jobs) as threads:
+    with Pool(jobs, require=require) as pool:
 
-        def prove(request: Request, before: Proof | None) -> Variant | Exhausted:
-            return attempt(
+        def prove(pair: tuple[Request, Proof | None]) -> Variant | Exhausted:
+            request, before = pair
+            return outcome(
                 lambda: (before and recall(request, before)) or verified(request, pool.run, shared), request
             )
 
-        waiting: deque[Future[Variant | Exhausted]] = deque()
+        yield from in_order(pairs, prove, pool, jobs)
+
+
+def outcome(make: Callable[[], Made], request: Asks) -> Made | Exhausted:
+    """What `make` gives, or that it gave nothing valid."""
+    try:
+        return make()
+    except NoValidVariantError as error:
+        return Exhausted(request, error.reasons)
+
+
+def in_order(
+    requests: Iterable[Asked], prove: Callable[[Asked], Made], pool: Pool, jobs: int
+) -> Generator[Made]:
+    """What `prove` makes of each request, in their order, `jobs` at a time, with bounded memory. The requests
+    are drawn from the caller's thread. The pool is closed where it ends early."""
+    with ThreadPoolExecutor(jobs) as threads:
+        waiting: deque[Future[Made]] = deque()
         try:
             for request in requests:
-                waiting.append(threads.submit(prove, request, earlier(request)))
+                waiting.append(threads.submit(prove, request))
                 if len(waiting) >= 2 * jobs:
                     yield waiting.popleft().result()
             while waiting:
@@ -447,7 +489,7 @@ def generate_many(
         NoValidVariantError: of the first request that gives none, after those before it were yielded.
     """
     with closing(outcomes(requests, jobs=jobs, verify=verify, require=require)) as made:
-        for outcome in made:
-            if isinstance(outcome, Exhausted):
-                raise no_variant(outcome.request, outcome.reasons)
-            yield outcome
+        for one in made:
+            if isinstance(one, Exhausted):
+                raise no_variant(one.request, one.reasons)
+            yield one

@@ -9,10 +9,10 @@ import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from .clean_scripts.data import data_files
 from .clean_scripts.library import load_job
@@ -22,6 +22,7 @@ from .grader.evidence import job_data
 from .grader.oracles.base import Finding
 from .grader.runner.folder import checked_path
 from .grader.traits import traits
+from .mutators.compose import Injection
 from .mutators.workspace import Workspace, unified_patch
 from .output.ledger import Ledger
 from .seeds import ENGINE_VERSION
@@ -59,10 +60,11 @@ def canonical_json(value: Any) -> str:
 
 def task_record(variant: Variant) -> dict[str, Any]:
     """`task.json`: what an agent may know."""
-    return _task_record(variant.id, variant.alert, variant.entrypoint)
+    return agent_record(variant.id, variant.alert, variant.entrypoint)
 
 
-def _task_record(id: str, alert: str | None, entrypoint: str) -> dict[str, Any]:
+def agent_record(id: str, alert: str | None, entrypoint: str) -> dict[str, Any]:
+    """`task.json` of any task."""
     return {
         "schema": SCHEMA,
         "id": id,
@@ -92,29 +94,48 @@ def truth_record(variant: Variant) -> dict[str, Any]:
         "device": variant.device,
         "data": dict(variant.data),
         "hidden_data_seed": variant.hidden_seed,
-        "injections": [
-            {
-                "bug": one.bug_class,
-                "manifestation": one.manifestation,
-                "choice": one.choice,
-                "site": {
-                    "file": one.site.file,
-                    "bytes": [one.site.start, one.site.end],
-                    "line": line_of(variant.reference[one.site.file], one.site.start),
-                    "function": one.site.qualname,
-                },
-                "edits": [
-                    {"file": edit.file, "bytes": [edit.start, edit.end], "replacement": edit.replacement}
-                    for edit in one.edits
-                ],
-            }
-            for one in variant.injections
-        ],
-        "versions": {
-            "engine": ENGINE_VERSION,
-            "mldebug": metadata.version("mldebug"),
-            "libcst": metadata.version("libcst"),
-        },
+        "injections": injection_records(variant.injections, variant.reference),
+        "versions": made_by(),
+    }
+
+
+def injection_records(injections: Iterable[Injection], reference: Mapping[str, str]) -> list[dict[str, Any]]:
+    """What was injected where, as `truth.json` holds it."""
+    return [
+        {
+            "bug": one.bug_class,
+            "manifestation": one.manifestation,
+            "choice": one.choice,
+            "site": {
+                "file": one.site.file,
+                "bytes": [one.site.start, one.site.end],
+                "line": line_of(reference[one.site.file], one.site.start),
+                "function": one.site.qualname,
+            },
+            "edits": [
+                {"file": edit.file, "bytes": [edit.start, edit.end], "replacement": edit.replacement}
+                for edit in one.edits
+            ],
+        }
+        for one in injections
+    ]
+
+
+def made_by() -> dict[str, str]:
+    """Versions that the bytes of a task follow from."""
+    return {
+        "engine": ENGINE_VERSION,
+        "mldebug": metadata.version("mldebug"),
+        "libcst": metadata.version("libcst"),
+    }
+
+
+def run_by() -> dict[str, str]:
+    """Versions that what was measured follows from."""
+    return {
+        "python": platform.python_version(),
+        "torch": metadata.version("torch"),
+        "numpy": metadata.version("numpy"),
     }
 
 
@@ -147,11 +168,7 @@ def validation_record(variant: Variant) -> dict[str, Any] | None:
         ).record(),
         "discarded": list(variant.discarded),
         "guarantees": list(proof.broken.result.guarantees),
-        "versions": {
-            "python": platform.python_version(),
-            "torch": metadata.version("torch"),
-            "numpy": metadata.version("numpy"),
-        },
+        "versions": run_by(),
     }
 
 
@@ -218,7 +235,7 @@ def row_files(row: Mapping[str, Any]) -> tuple[str, dict[str, bytes]]:
             )
         if opaque_id(workspace, str(data["sha256"])) != row["id"]:
             raise ValueError("its sources are not those that its id was made from")
-        record = _task_record(row["id"], row["alert"], str(row["entrypoint"]))
+        record = agent_record(row["id"], row["alert"], str(row["entrypoint"]))
         found = {
             "task.json": canonical_json(record).encode(),
             "solution/truth.json": canonical_json(truth).encode(),
@@ -275,6 +292,17 @@ def folder_files(variant: Variant) -> dict[str, bytes]:
     if record is not None:
         files["validation.json"] = canonical_json(record).encode()
     return files
+
+
+class Made(Protocol):
+    """What a folder or a file of rows asks of a variant, whatever it was made of."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def index(self) -> int: ...
+    @property
+    def proved_before(self) -> bool: ...
 
 
 class OutputFolder:
@@ -340,6 +368,8 @@ class OutputFolder:
 
     def _claim(self, mark: bytes) -> None:
         found = self.path / self.MARK
+        if found.is_file() and found.read_bytes() != mark and not self._has_tasks():
+            found.unlink()  # of a request that came to nothing
         if found.is_file():
             if found.read_bytes() != mark:
                 raise UsageError(
@@ -355,6 +385,9 @@ class OutputFolder:
             )
         else:
             write_mark(found, mark)
+
+    def _has_tasks(self) -> bool:
+        return any(one != self.MARK and not one.startswith(self.PARTIAL) for one in self._entries())
 
     def _entries(self) -> Iterator[str]:
         """The names in the folder, one at a time: there may be very many."""
@@ -395,12 +428,14 @@ class OutputFolder:
             return None
         return proof if fits and proof.id == records["task"].get("id") == id else None
 
-    def skip(self, index: int, reasons: Mapping[str, int]) -> None:
-        """Write down that an index gave no task, with the reasons, counted."""
-        self.ledger.skip(index, reasons)
+    def skip(self, index: int, reasons: Mapping[str, int], same_as: int | None = None) -> None:
+        """Write down that an index gave no task (see `Ledger.skip`)."""
+        self.ledger.skip(index, reasons, same_as)
 
-    def write(self, variant: Variant) -> tuple[Path, bool]:
-        """The task's folder, and whether it was written now (False: the same bytes were there already).
+    def write(self, variant: Made, files: Mapping[str, bytes]) -> tuple[Path, bool]:
+        """A variant's folder, and whether it was written now (False: the same bytes were there already).
+
+        files: path → content, as `folder_files` gives them.
 
         Raises:
             UsageError: the folder is there with other content.
@@ -411,11 +446,10 @@ class OutputFolder:
                 f"{self.path / self.MADE}: names {expected} for index {variant.index}, but this request "
                 f"gives {variant.id}; move the folder away and begin anew"
             )
-        files = folder_files(variant)
         # A proof that was made again may round its alert otherwise; one that was recalled may not.
         measured = {"validation.json"} if variant.proved_before else {"validation.json", "task.json"}
         if variant.proved_before and (self.path / variant.id).exists():
-            files["validation.json"] = b""
+            files = {**files, "validation.json": b""}
         placed = self.place(variant.id, files, measured)
         if variant.index >= self.ledger.count:
             record = {"id": variant.id, "index": variant.index}

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from .evidence import Observed
+from .evidence import Observed, Run
 from .examination import Examination
 from .oracles.base import Repair, oracles, still_there
 from .predictions import Problem
@@ -178,7 +178,7 @@ def same_behaviour(ours: Observed, theirs: Observed) -> bool:
     return bool(one) and all(one.get(fact) == other.get(fact) for fact in facts)
 
 
-def unfinished(run: Observed) -> tuple[float, Problem]:
+def unfinished(run: Run) -> tuple[float, Problem]:
     """The rung of a run that did not end well, and what a colleague would say of it."""
     result = run.result
     if result.outcome == "timeout":

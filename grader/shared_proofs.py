@@ -50,8 +50,10 @@ class SharedProofs:
         return found if same else None
 
     def add(self, id: str, candidate: Candidate, validation: Validation, alert: str) -> None:
-        """Remember a proof, unless what it rests on may depend on how things are called."""
-        if not validation.ok or _speaks_of_names(candidate, validation):
+        """Remember a proof, unless what it rests on or records may depend on how things are called or laid
+        out: names in an exception, or the line where one was raised."""
+        crashed = validation.broken is not None and validation.broken.exception is not None
+        if not validation.ok or crashed or _speaks_of_names(candidate, validation):
             return
         proof = SharedProof(id, validation.slim(), alert, _workspaces(candidate))
         with self._lock:
@@ -76,7 +78,5 @@ _QUOTED = re.compile(r"\b\w+(?:Error|Exception|Warning): .*", re.DOTALL)
 def _speaks_of_names(candidate: Candidate, validation: Validation) -> bool:
     """Whether an exception that the proof rests on has a word in it that is a name of the workspace's own."""
     said = [text for one in validation.findings.values() for text in _QUOTED.findall(one.reason)]
-    if validation.broken is not None:
-        said.append(str((validation.broken.exception or {}).get("message", "")))
     words = {word for text in said for word in re.findall(r"\w+", text)}
     return bool(words & own_names(candidate.broken))

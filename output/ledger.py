@@ -136,8 +136,8 @@ class Skips:
 
 class Ledger:
     """Which indices of a request are done: `made` has a line for each that gave a variant, `skipped` one for
-    each that gave none. Both are appended to in the order of the indices, so that together they always hold
-    0, 1, … up to `count`, and what is read of them at a time is one line.
+    each that gave none, or none of its own. Both are appended to in the order of the indices: together
+    they always hold 0, 1, … up to `count`, and what is read of them at a time is one line.
 
     limit: indices from here on are of no interest to the caller, who asked for fewer than were made.
 
@@ -156,7 +156,7 @@ class Ledger:
                 lines.mend()
             for index, _line, record in self._merged():
                 self.count = index + 1
-                if index < limit and "reasons" in record:
+                if index < limit and record.get("reasons"):
                     self.skips.add(index, record["reasons"])
         except BaseException:
             self.close()
@@ -191,8 +191,9 @@ class Ledger:
         self._made.append(line)
         self.count += 1
 
-    def skip(self, index: int, reasons: Mapping[str, int]) -> None:
-        """Write down that the next index gave none, with the reasons, counted.
+    def skip(self, index: int, reasons: Mapping[str, int], same_as: int | None = None) -> None:
+        """Write down that the next index gave none, with the reasons, counted; or that what it gives is what
+        an earlier index gave, `same_as`.
 
         Raises:
             UsageError: there is a line for it that says that it gave one.
@@ -204,9 +205,12 @@ class Ledger:
             )
         self._expect(index)
         record = {"index": index, "reasons": dict(reasons)}
+        if same_as is not None:
+            record["same_as"] = same_as
         self._skipped.append(json.dumps(record, sort_keys=True, ensure_ascii=False).encode())
         self.count += 1
-        self.skips.add(index, reasons)
+        if reasons:
+            self.skips.add(index, reasons)
 
     def _expect(self, index: int) -> None:
         if index != self.count:

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
-from ..factory import Proof, Variant
-from ..task_folder import json_row, request_mark, write_mark
+from ..factory import Proof
+from ..task_folder import Made, request_mark, write_mark
 from .ledger import Ledger
 
 
-def row_line(variant: Variant) -> str:
-    """A variant as one line of JSON."""
-    return json.dumps(json_row(variant), sort_keys=True, ensure_ascii=False)
+def row_line(row: Mapping[str, Any]) -> str:
+    """A row as one line of JSON."""
+    return json.dumps(row, sort_keys=True, ensure_ascii=False)
 
 
 class RowFile:
@@ -95,17 +95,17 @@ class RowFile:
         except (KeyError, TypeError, ValueError):
             return None
 
-    def skip(self, index: int, reasons: Mapping[str, int]) -> None:
-        """Write down that an index gave no row, with the reasons, counted."""
-        self.ledger.skip(index, reasons)
+    def skip(self, index: int, reasons: Mapping[str, int], same_as: int | None = None) -> None:
+        """Write down that an index gave no row (see `Ledger.skip`)."""
+        self.ledger.skip(index, reasons, same_as)
 
-    def write(self, variant: Variant) -> tuple[Path, bool]:
-        """The file, and whether the row was written now (False: the same bytes were there already).
+    def write(self, variant: Made, row: Mapping[str, Any]) -> tuple[Path, bool]:
+        """The file, and whether a variant's row was written now (False: the same bytes were there already).
 
         Raises:
             UsageError: another row is there for this index.
         """
-        line = row_line(variant).encode()
+        line = row_line(row).encode()
         if variant.index >= self.ledger.count:
             self.ledger.add(variant.index, line)
             return self.path, True

@@ -28,14 +28,14 @@ def measure(bugs: str, count: int, script: str | None = None) -> Iterator[dict[s
     from mldebug.output.fill import Report, fill
     from mldebug.output.progress import progress
     from mldebug.output.row_file import RowFile
+    from mldebug.output.work import LibraryWork
 
-    first = Request.of(bugs, 1, script=script)
-    asked = {"bugs": list(first.bugs), "seed": 1, "script": script, "verify": False}
+    work = LibraryWork(Request.of(bugs, 1, script=script), verify=False)
     marks = {base * 10**power for base in (1, 2, 5) for power in range(2, 9)} | {count}
     with tempfile.TemporaryDirectory() as folder, progress(count, "writing") as line:
-        rows = RowFile(Path(folder) / "rows.jsonl", asked, limit=count)
+        rows = RowFile(Path(folder) / "rows.jsonl", work.asked, limit=count)
         start = time.process_time()
-        made = fill(rows, first, count, Report(), line, jobs=1, verify=False, require=None)
+        made = fill(rows, work, count, Report(), line, jobs=1, require=None)
         for variant, _place in made:
             done = variant.index + 1
             if done in marks:

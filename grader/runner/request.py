@@ -13,10 +13,10 @@ Outcome = Literal["ok", "error", "signal", "timeout", "memory"]
 """How a run ended: exit code 0 · another exit code · killed by a signal of its own making · the wall or
 CPU limit · the memory limit."""
 
-Probe = Literal["", "no_gradient", "no_backward", "shifted_device"]
+Probe = Literal["", "no_gradient", "no_backward", "shifted_device", "reseeded"]
 """What is done to a run on purpose, to learn what its results depend on: nothing · every gradient that the
 autograd engine hands out is zero · those that it accumulates in `.grad` are · products and convolutions on
-the simulated accelerator come out scaled."""
+the simulated accelerator come out scaled · every seed that the script sets, or leaves unset, is another."""
 
 PREDICTIONS = "predictions.npz"
 METRICS = "metrics.json"
@@ -52,6 +52,7 @@ class RunRequest:
     trace: whether the run is observed from inside (its record is `RunResult.trace`).
     collect: paths to bring back, where the run wrote them as regular files.
     probe: an intervention, see `Probe`.
+    inputs: whether the trace follows which rows are trained on and evaluated (see grader/trace/inputs).
     """
 
     files: Mapping[str, bytes]
@@ -62,6 +63,7 @@ class RunRequest:
     collect: tuple[str, ...] = (METRICS, PREDICTIONS)
     limits: Limits = field(default_factory=Limits)
     probe: Probe = ""
+    inputs: bool = False
 
 
 @dataclass(frozen=True)

@@ -243,6 +243,7 @@ class Worker:
             "device": request.device,
             "trace": request.trace,
             "probe": request.probe,
+            "inputs": request.inputs,
             "limits": asdict(request.limits),
         }
         try:
