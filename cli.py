@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import __version__
+from .benchmark.commands import bench
 from .errors import MldebugError, UsageError
 from .output.progress import progress
 
@@ -367,7 +368,7 @@ def play(task: Path, require: str | None) -> int:
 @click.argument("rows", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), default="mldebug-out", show_default=True)
 def materialize(rows: Path, out: Path) -> None:
-    """Make task folders again from the rows of a JSONL file."""
+    """Make task folders again from the rows of a JSONL file, or of a release's file of tasks."""
     import hashlib
 
     from .source.task import is_own, own_row_files
@@ -453,6 +454,9 @@ def serve(
     finally:
         gc.freeze()  # or the interpreter goes through millions of objects once more before it ends
     return 0
+
+
+cli.add_command(bench)
 
 
 def run(arguments: list[str] | None, command: click.Command, name: str) -> int:

@@ -25,6 +25,7 @@ from .grader.traits import traits
 from .mutators.compose import Injection
 from .mutators.workspace import Workspace, unified_patch
 from .output.ledger import Ledger
+from .output.release_rows import whole_rows
 from .seeds import ENGINE_VERSION
 
 BUDGET = 5
@@ -250,11 +251,16 @@ def row_files(row: Mapping[str, Any]) -> tuple[str, dict[str, bytes]]:
 
 
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a JSONL file, one at a time.
+    """The rows of a JSONL file, one at a time; of a release's file of tasks, each with its solution.
 
     Raises:
-        UsageError: the file cannot be read, or a line is no JSON object; it names the line.
+        UsageError: the file cannot be read, or a line is no JSON object; it names the line. Or a release's
+            solutions are not there.
     """
+    return whole_rows(_rows(path), path)
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
     try:
         with path.open(encoding="utf-8") as lines:
             for number, line in enumerate(lines, 1):

@@ -1,0 +1,1 @@
+"""Frozen releases: immutable, checksummed folders of tasks, and what proves that one is as it was frozen."""
