@@ -8,7 +8,7 @@ from typing import Any
 
 from .difficulty import LEVELS
 from .layout import ALERT_TOLERANCE, EFFECT_TOLERANCE, METRIC_TOLERANCE, Content, tasks_file
-from .plan import SHARES
+from .plan import SHARES, Split
 
 _SPLITS = {
     "train": "to train agents on",
@@ -83,7 +83,7 @@ def card(content: Content) -> str:
             "## How to check it, and make it again",
             "",
             f"    mldebug bench verify {plan.release}",
-            f"    mldebug materialize {plan.release}/{tasks_file(plan.splits[0])} --out tasks",
+            f"    mldebug materialize {plan.release}/{tasks_file(_filled(content)[0])} --out tasks",
             "",
             "The first makes every task again from its seeds, compares all bytes, executes every "
             "task and compares "
@@ -110,15 +110,18 @@ def card(content: Content) -> str:
 
 
 def _front_matter(content: Content) -> Sequence[str]:
-    filled = [one for one in content.plan.splits if any(row["split"] == one for row in content.tasks)]
     lines = ["---", "license: mit", "pretty_name: mldebug " + content.plan.release]
     lines += ["tags: [pytorch, debugging, code, benchmark]", "configs:"]
     lines += ["  - config_name: tasks", "    default: true", "    data_files:"]
-    for split in filled:
+    for split in _filled(content):
         lines += [f"      - split: {split}", f"        path: {tasks_file(split)}"]
     for name in ("solutions", "validation"):
         lines += [f"  - config_name: {name}", f"    data_files: {name}.jsonl"]
     return [*lines, "---", ""]
+
+
+def _filled(content: Content) -> Sequence[Split]:
+    return [one for one in content.plan.splits if any(row["split"] == one for row in content.tasks)]
 
 
 def _selection(content: Content) -> Sequence[str]:
