@@ -116,6 +116,8 @@ class Plan:
             values[name] = tuple(str(one) for one in values[name])
         plan = cls(**values)
         check_numbers(plan.seed, plan.count)
+        if not 0 < len(plan.sets) <= plan.count:
+            raise ValueError(f"{plan.count} tasks of {len(plan.sets)} sets of classes")
         return plan
 
     def record(self) -> dict[str, Any]:

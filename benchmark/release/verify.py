@@ -223,8 +223,15 @@ def _content(found: _Folder, report: Report) -> Content | None:
         plan = Plan.read(manifest["plan"])
         versions = {str(name): str(one) for name, one in manifest["versions"].items()}
         skipped = list(manifest["skipped"])
+        for row in skipped:
+            tuple(row["bugs"]), int(row["index"]), sum(row.get("reasons", {}).values())
+        private = None if manifest["private"] is None else dict(manifest["private"])
+        if private:
+            str.encode(private["release"] + private["solutions_sha256"]), int(private["tasks"])
     except (UsageError, KeyError, TypeError, ValueError, AttributeError) as error:
-        report.add(MANIFEST, f"its plan cannot be read ({type(error).__name__}: {error})")
+        report.add(
+            MANIFEST, f"its plan, or what was skipped, cannot be read ({type(error).__name__}: {error})"
+        )
         return None
     _check_names(found.path, manifest, plan, report)
     if versions.get("engine") != ENGINE_VERSION:
@@ -249,7 +256,7 @@ def _content(found: _Folder, report: Report) -> Content | None:
         list(_rows(found, VALIDATION, report)),
         skipped,
         versions,
-        manifest.get("private"),
+        private,
     )
 
 
@@ -325,6 +332,7 @@ def _check_validations(content: Content, report: Report) -> None:
     for row in content.validations:
         try:
             level = difficulty(row["traits"], row["agents"])
+            "".join(row["discarded"])
             if level != row["level"]:
                 report.add(VALIDATION, f"task {row['id']}: its level is {row['level']}, and {level} follows")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -334,17 +342,17 @@ def _check_validations(content: Content, report: Report) -> None:
 def _check_derived(found: _Folder, content: Content, report: Report) -> None:
     """Data card, changelog and manifest, from rows that are as they should be."""
     head = changelog(content).encode()
-    log = found.files[CHANGELOG]
+    log = found.files.get(CHANGELOG, b"")
     if not log.startswith(head):
         report.add(CHANGELOG, "does not begin with what its release says of itself")
         return
     files = replace(content, older=log[len(head) :].decode("utf-8", "replace")).files()
-    if found.files[README] != files[README]:
+    if found.files.get(README) != files[README]:
         report.add(README, "is not the data card that follows from the rows")
     expected = json.loads(files[MANIFEST])
     listed = found.manifest["files"].get(VALIDATION)
     if (
-        hashed(found.files[VALIDATION]) == listed
+        hashed(found.files.get(VALIDATION, b"")) == listed
     ):  # what was measured is not made again: its rows are compared
         expected["files"][VALIDATION] = listed
         expected["root"] = root_of(expected)
@@ -359,15 +367,16 @@ def _check_secret(content: Content, folder: Path, report: Report) -> None:
         return
     try:
         solutions = (folder / SOLUTIONS).read_bytes()
-        forms = {json.loads(line)["form"]: json.loads(line)["id"] for line in solutions.splitlines()}
+        rows = [json.loads(line) for line in solutions.splitlines()]
+        forms = {str(row["form"]): str(row["id"]) for row in rows}
     except (OSError, ValueError, KeyError, TypeError) as error:
         report.add(str(folder / SOLUTIONS), f"cannot be read ({error})")
         return
     if sha256(solutions) != content.private.get("solutions_sha256"):
         report.add(str(folder / SOLUTIONS), "is not the secret part that the release is committed to")
     for row in content.solutions:
-        if row["form"] in forms:
-            report.add(str(folder / SOLUTIONS), f"task {forms[row['form']]} is the program of {row['id']}")
+        if (same := forms.get(str(row.get("form")))) is not None:
+            report.add(str(folder / SOLUTIONS), f"task {same} is the program of {row['id']}")
 
 
 # -- what comes of executing them ----------------------------------------------------------------------------
