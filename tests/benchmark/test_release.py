@@ -12,6 +12,7 @@ import pytest
 
 from mldebug import cli
 from mldebug.benchmark.release import freeze as freezing
+from mldebug.benchmark.release import verify as verifying
 from mldebug.benchmark.release.compare import Deviations, alike
 from mldebug.benchmark.release.difficulty import difficulty, read_outcomes
 from mldebug.benchmark.release.freeze import Secret, Workshop, freeze
@@ -21,7 +22,7 @@ from mldebug.benchmark.release.verify import Report, verify
 from mldebug.errors import MldebugError, UsageError
 from mldebug.factory import Exhausted, Request, draft
 from mldebug.output.progress import progress
-from mldebug.task_folder import canonical_json, json_row, read_rows
+from mldebug.task_folder import canonical_json, json_row, read_rows, run_by
 
 SECRET = "0123456789abcdef0123456789abcdef"
 
@@ -154,11 +155,12 @@ def test_a_stale_version_is_named_though_all_hashes_fit(
     assert "executed again: none" in said
 
 
-def test_another_torch_is_said_and_is_no_problem(copy: Path) -> None:
-    forge(copy, lambda manifest: manifest["versions"].update(torch="2.0.0"))
-    report = verify(copy, sample=0)
-    assert not [one for one in report.problems if "torch" not in one.what]
-    assert any("torch 2.0.0" in note for note in report.notes)
+def test_another_torch_is_said_and_is_no_problem(frozen: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = run_by() | {"torch": "9.0.0"}
+    monkeypatch.setattr(verifying, "run_by", lambda: here)
+    report = verify(frozen, sample=0)
+    assert not report.problems
+    assert any("here it is 9.0.0" in note for note in report.notes)
 
 
 def test_forged_rows_are_found_though_all_hashes_fit(frozen: Path, tmp_path: Path) -> None:
@@ -189,10 +191,15 @@ def test_forged_rows_are_found_though_all_hashes_fit(frozen: Path, tmp_path: Pat
     assert any("alert" in one for one in forged(tasks, lambda row: row.update(alert="All is well.")))
 
 
-def test_a_forged_plan_a_removed_task_and_a_wrong_root_are_found(copy: Path) -> None:
+def test_a_removed_task_a_forged_plan_and_a_wrong_root_are_found(copy: Path) -> None:
     assert names(verify(copy, sample=0, root="0" * 64)) == {MANIFEST}
-    forge(copy, lambda manifest: manifest["plan"].update(count=4))
+    gone = lines(copy / "solutions.jsonl")[0]["id"]
+    for path in (*tasks_of(copy), copy / "solutions.jsonl", copy / "validation.jsonl"):
+        path.write_bytes(json_lines(row for row in lines(path) if row["id"] != gone))
+    forge(copy)
     assert any("neither a task nor a reason" in one.what for one in verify(copy, sample=0).problems)
+    forge(copy, lambda manifest: manifest["plan"].update(sets=[]))
+    assert any("cannot be read" in one.what for one in verify(copy, sample=0).problems)
 
 
 def test_a_secret_part_that_was_exchanged_is_found(copy: Path, frozen: Path, tmp_path: Path) -> None:
@@ -254,7 +261,7 @@ def test_a_release_is_never_changed(frozen: Path, capsys: pytest.CaptureFixture[
         (["v1.0", "--seed", "1", "--count", "2"], "each needs a task"),
         (["v1.0", "--seed", "-1", "--count", "40"], "seed must be"),
         (["v1.0", "--seed", "1", "--count", "1", "--bugs", "shape", "--resume"], "nothing was begun"),
-        (["v1.0", "--seed", "1", "--count", "9", "--held-out", "none"], "is no script"),
+        (["v1.0", "--seed", "1", "--count", "30", "--held-out", "none"], "is no script"),
         (["v1.0", "--seed", "1", "--count", "30", "--private", "v1.0-private"], "MLDEBUG_PRIVATE_SEED"),
         (["v1.0", "--seed", "1", "--count", "30", "--date", "today"], "YYYY-MM-DD"),
     ],
