@@ -54,7 +54,7 @@ def _by_traits(traits: Mapping[str, Any]) -> int:
     crash is far from every cause · the fix is long · code that looks wrong and is right."""
     symptom = traits["symptom"]
     apart = traits["lines_apart"]
-    elsewhere = traits["modules_apart"] == 1 or (apart is not None and apart > FAR)
+    elsewhere: bool = traits["modules_apart"] == 1 or (apart is not None and apart > FAR)
     points = (
         (symptom != "crash")
         + (symptom == "silent")
@@ -63,7 +63,7 @@ def _by_traits(traits: Mapping[str, Any]) -> int:
         + (int(traits["changed_lines"]) > LONG_FIX)
         + (int(traits["distractors"]) > 0)
     )
-    return min(1 + points, LEVELS[-1])
+    return min(1 + int(points), LEVELS[-1])
 
 
 def read_outcomes(paths: Sequence[Path]) -> dict[str, dict[str, float]]:

@@ -289,9 +289,9 @@ def _check_rows(found: _Folder, content: Content, report: Report) -> None:
     with progress(len(content.solutions), "making again") as line:
         for solution in content.solutions:
             try:
-                task, again = rows_again(solution, str(alerts.get(solution["id"])), plan)
+                task, made = rows_again(solution, str(alerts.get(solution["id"])), plan)
                 tasks.append(task)
-                solutions.append(again)
+                solutions.append(made)
             except CannotRegenerateError as error:
                 report.add(SOLUTIONS, f"task {solution['id']} {error}")
             line.advance()
