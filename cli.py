@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import __version__
+from .benchmark import run_commands
 from .errors import MldebugError, UsageError
 from .output.progress import progress
 
@@ -453,6 +454,15 @@ def serve(
     finally:
         gc.freeze()  # or the interpreter goes through millions of objects once more before it ends
     return 0
+
+
+@cli.group()
+def bench() -> None:
+    """Agents on prepared tasks: run them, and look at what they did."""
+
+
+for command in run_commands.COMMANDS:
+    bench.add_command(command)
 
 
 def run(arguments: list[str] | None, command: click.Command, name: str) -> int:
