@@ -68,8 +68,8 @@ def endpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Script
     threading.Thread(target=server.serve_forever, daemon=True).start()
     config = tmp_path / "llm.yaml"
     config.write_text(
-        f"local: {{base_url: 'http://127.0.0.1:{server.server_port}/v1', model: m, api_key: secret, timeout: 20, "
-        "retries: 2, price: {prompt: 1.0, completion: 2.0}}\n"
+        f"local: {{base_url: 'http://127.0.0.1:{server.server_port}/v1', model: m, api_key: secret, "
+        "timeout: 20, retries: 2, price: {prompt: 1.0, completion: 2.0}}\n"
     )
     monkeypatch.setenv("MLDEBUG_LLM_CONFIG", str(config))
     yield scripted
