@@ -12,6 +12,7 @@ import click
 
 from . import __version__
 from .benchmark.commands import bench
+from .benchmark.run_commands import COMMANDS
 from .errors import MldebugError, UsageError
 from .output.progress import progress
 
@@ -456,6 +457,8 @@ def serve(
     return 0
 
 
+for command in COMMANDS:
+    bench.add_command(command)
 cli.add_command(bench)
 
 

@@ -23,7 +23,7 @@ SHARE = 4
 
 @click.group()
 def bench() -> None:
-    """Frozen releases of tasks: made, and checked."""
+    """The benchmark: frozen releases, agents that play them, and what they did."""
 
 
 @bench.command()

@@ -1,0 +1,284 @@
+"""The sources of a job as an agent sees them, read as trees, and edits of them."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+Scope = ast.Module | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@dataclass(frozen=True, order=True)
+class Edit:
+    """Put text in the place of the bytes start to end of a file."""
+
+    path: str
+    start: int
+    end: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that looks like a bug, with its repair.
+
+    weight: 0 to 1; from `SURE` on it is repaired unasked, below it only where nothing else is left.
+    why: one sentence, for the diagnosis.
+    """
+
+    bug: str
+    weight: float
+    why: str
+    edits: tuple[Edit, ...]
+
+
+SURE = 0.6
+
+
+class File:
+    """One source file. Offsets are bytes."""
+
+    def __init__(self, path: str, text: str) -> None:
+        self.path = path
+        self.data = text.encode()
+        self.tree = ast.parse(text)
+        self.parents: dict[ast.AST, ast.AST] = {
+            child: node for node in ast.walk(self.tree) for child in ast.iter_child_nodes(node)
+        }
+        starts = [0]
+        for line in self.data.splitlines(keepends=True):
+            starts.append(starts[-1] + len(line))
+        self._starts = starts
+
+    def start(self, node: ast.expr | ast.stmt) -> int:
+        return self._starts[node.lineno - 1] + node.col_offset
+
+    def end(self, node: ast.expr | ast.stmt) -> int:
+        assert node.end_lineno is not None and node.end_col_offset is not None
+        return self._starts[node.end_lineno - 1] + node.end_col_offset
+
+    def text(self, node: ast.expr | ast.stmt) -> str:
+        return self.data[self.start(node) : self.end(node)].decode()
+
+    @cached_property
+    def nodes(self) -> list[ast.AST]:
+        """All nodes, in the order of the source where they have a place."""
+        return sorted(
+            ast.walk(self.tree), key=lambda one: (getattr(one, "lineno", 0), getattr(one, "col_offset", 0))
+        )
+
+    def above(self, node: ast.AST) -> Iterator[ast.AST]:
+        """What a node lies in, from the inside out."""
+        while node in self.parents:
+            node = self.parents[node]
+            yield node
+
+    def scope(self, node: ast.AST) -> Scope:
+        return next(one for one in self.above(node) if isinstance(one, Scope))
+
+    def owner(self, node: ast.AST) -> ast.ClassDef | None:
+        return next((one for one in self.above(node) if isinstance(one, ast.ClassDef)), None)
+
+    def statement(self, node: ast.AST) -> ast.stmt:
+        if isinstance(node, ast.stmt):
+            return node
+        return next(one for one in self.above(node) if isinstance(one, ast.stmt))
+
+    def loop(self, node: ast.AST) -> ast.For | ast.While | None:
+        """The innermost loop around a node, in the same function."""
+        for one in self.above(node):
+            if isinstance(one, Scope):
+                return None
+            if isinstance(one, ast.For | ast.While):
+                return one
+        return None
+
+    def block(self, statement: ast.stmt) -> list[ast.stmt]:
+        """The list of statements in which one stands."""
+        parent = self.parents[statement]
+        for _, value in ast.iter_fields(parent):
+            if isinstance(value, list) and statement in value:
+                return value
+        return [statement]
+
+    def replace(self, node: ast.expr | ast.stmt, text: str) -> Edit:
+        return Edit(self.path, self.start(node), self.end(node), text)
+
+    def append(self, node: ast.expr, text: str) -> Edit:
+        """Put something right behind an expression."""
+        return Edit(self.path, self.end(node), self.end(node), text)
+
+    def _line(self, statement: ast.stmt) -> int:
+        decorators = getattr(statement, "decorator_list", None)
+        return self._starts[(decorators[0].lineno if decorators else statement.lineno) - 1]
+
+    def indent(self, statement: ast.stmt) -> str:
+        return " " * statement.col_offset
+
+    def before(self, statement: ast.stmt, text: str) -> Edit:
+        """A line of its own in front of a statement."""
+        place = self._line(statement)
+        return Edit(self.path, place, place, f"{self.indent(statement)}{text}\n")
+
+    def after(self, statement: ast.stmt, text: str) -> Edit:
+        """A line of its own behind a statement."""
+        assert statement.end_lineno is not None
+        place = self._starts[statement.end_lineno]
+        lead = "" if self.data[:place].endswith(b"\n") else "\n"
+        return Edit(self.path, place, place, f"{lead}{self.indent(statement)}{text}\n")
+
+    def delete(self, statement: ast.stmt) -> Edit:
+        """A statement and its lines; `pass` where nothing would be left."""
+        if len(self.block(statement)) == 1:
+            return self.replace(statement, "pass")
+        assert statement.end_lineno is not None
+        return Edit(self.path, self._line(statement), self._starts[statement.end_lineno], "")
+
+
+class Job:
+    """All files of a job.
+
+    Raises:
+        SyntaxError: one cannot be read.
+    """
+
+    def __init__(self, sources: dict[str, str], entrypoint: str) -> None:
+        self.sources = sources
+        self.entrypoint = entrypoint
+        self.files = [File(path, text) for path, text in sorted(sources.items())]
+
+    def repaired(self, edits: Iterable[Edit]) -> dict[str, str]:
+        """The sources with edits; of two that overlap the first one is made."""
+        found = dict(self.sources)
+        for file in self.files:
+            data, before = file.data, len(file.data) + 1
+            here = sorted(set(edits_of(edits, file.path)), key=lambda e: (e.end, e.start), reverse=True)
+            for one in here:
+                if one.end > before:
+                    continue
+                data = data[: one.start] + one.text.encode() + data[one.end :]
+                before = one.start if one.start < one.end else one.end
+            found[file.path] = data.decode()
+        return found
+
+    @cached_property
+    def module_classes(self) -> set[str]:
+        """Names of the classes that are modules of torch."""
+        return {
+            node.name
+            for file in self.files
+            for node in file.nodes
+            if isinstance(node, ast.ClassDef) and any(name_of(base).endswith("Module") for base in node.bases)
+        }
+
+
+def edits_of(edits: Iterable[Edit], path: str) -> Iterator[Edit]:
+    return (one for one in edits if one.path == path)
+
+
+def name_of(node: ast.AST | None) -> str:
+    """`a.b.c` of such an expression, else an empty text."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute):
+        inner = name_of(node.value)
+        return f"{inner}.{node.attr}" if inner else ""
+    return ""
+
+
+def method(node: ast.AST | None) -> str:
+    """The last part of what is called: `step` of `a.b.step()`, `Linear` of `nn.Linear(…)`."""
+    if not isinstance(node, ast.Call):
+        return ""
+    if isinstance(node.func, ast.Attribute):
+        return node.func.attr
+    return node.func.id if isinstance(node.func, ast.Name) else ""
+
+
+def receiver(node: ast.Call) -> ast.expr | None:
+    return node.func.value if isinstance(node.func, ast.Attribute) else None
+
+
+def calls(file: File, *names: str, within: ast.AST | None = None) -> list[ast.Call]:
+    """Calls whose last part is one of the names, in the order of the source."""
+    inside = None if within is None else set(ast.walk(within))
+    return [
+        node
+        for node in file.nodes
+        if isinstance(node, ast.Call) and method(node) in names and (inside is None or node in inside)
+    ]
+
+
+def keyword(call: ast.Call, name: str) -> ast.keyword | None:
+    return next((one for one in call.keywords if one.arg == name), None)
+
+
+def is_call_statement(file: File, call: ast.Call) -> bool:
+    return isinstance(file.parents.get(call), ast.Expr)
+
+
+def number(node: ast.AST | None) -> float | None:
+    """The value of a literal number."""
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        inner = number(node.operand)
+        return None if inner is None else -inner
+    if (
+        isinstance(node, ast.Constant)
+        and isinstance(node.value, int | float)
+        and not isinstance(node.value, bool)
+    ):
+        return float(node.value)
+    return None
+
+
+def definition(job: Job, file: File, node: ast.expr) -> tuple[File, ast.expr] | None:
+    """Where a number is written that a name, an attribute or a parameter stands for; the node itself if it
+    is a number."""
+    if number(node) is not None:
+        return file, node
+    name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+    if not name:
+        return None
+    found: list[tuple[File, ast.expr]] = []
+    for one in job.files:
+        for part in one.nodes:
+            if (
+                isinstance(part, ast.Assign) and any(name_of(t).split(".")[-1] == name for t in part.targets)
+            ) or (
+                isinstance(part, ast.AnnAssign) and part.value and name_of(part.target).split(".")[-1] == name
+            ):
+                found.append((one, part.value))
+            elif isinstance(part, ast.arguments):
+                positional = [*part.posonlyargs, *part.args]
+                pairs = list(
+                    zip(positional[len(positional) - len(part.defaults) :], part.defaults, strict=True)
+                )
+                pairs += [
+                    (a, d) for a, d in zip(part.kwonlyargs, part.kw_defaults, strict=True) if d is not None
+                ]
+                found += [(one, value) for argument, value in pairs if argument.arg == name]
+    numbers = [one for one in found if number(one[1]) is not None]
+    return numbers[0] if len(numbers) == 1 else None
+
+
+TRAIN = re.compile(r"(?<![a-z])(train|trn|fit|training)(?![a-z])", re.IGNORECASE)
+
+
+def about_training(name: str) -> bool:
+    """Whether a name speaks of training rows: `idx_train`, `trainX`, `train_rows`."""
+    return bool(TRAIN.search(re.sub(r"([a-z])([A-Z])", r"\1_\2", name).replace("_", " ")))
+
+
+def without_gradients(file: File, function: Scope) -> bool:
+    """Whether a function computes without gradients."""
+    if isinstance(function, Function):
+        for one in function.decorator_list:
+            if method(one) in ("no_grad", "inference_mode") or name_of(one).endswith(
+                ("no_grad", "inference_mode")
+            ):
+                return True
+    return False

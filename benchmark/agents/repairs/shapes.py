@@ -1,0 +1,418 @@
+"""`shape_mismatch`: layers that do not fit together, by reading, and by what the crash says."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+
+from .crash import Crash, statements_at
+from .job import File, Finding, Function, Job, calls, keyword, method, name_of, number, receiver
+
+BUG = "shape_mismatch"
+MAKERS = {"Linear": (0, 1), "Conv1d": (0, 1), "Conv2d": (0, 1), "GRU": (0, 1), "LSTM": (0, 1), "RNN": (0, 1)}
+"""Layer → where in its arguments the sizes of its input and output stand."""
+NORMS = frozenset(["BatchNorm1d", "BatchNorm2d", "LayerNorm", "InstanceNorm1d", "InstanceNorm2d"])
+RECURRENT = ("GRU", "LSTM", "RNN")
+NAMED = {
+    "in_features": 0,
+    "in_channels": 0,
+    "input_size": 0,
+    "out_features": 1,
+    "out_channels": 1,
+    "hidden_size": 1,
+    "num_features": 0,
+    "normalized_shape": 0,
+}
+
+
+def find(job: Job) -> Iterator[Finding]:
+    """What is noticed without running."""
+    for file in job.files:
+        yield from _chains(file)
+        yield from _axes(job, file)
+        yield from _states(file)
+        yield from _outputs(job, file)
+
+
+def argument(call: ast.Call, position: int) -> ast.expr | None:
+    if len(call.args) > position:
+        return call.args[position]
+    return next((one.value for one in call.keywords if NAMED.get(one.arg or "") == position), None)
+
+
+def _layers(file: File, scope: ast.AST) -> list[ast.Call]:
+    return list(calls(file, *MAKERS, *NORMS, within=scope))
+
+
+def _chains(file: File) -> Iterator[Finding]:
+    """A layer whose size is not the one that the layer before it gives, both as they are written."""
+    for function in file.nodes:
+        if not isinstance(function, Function):
+            continue
+        before: ast.Call | None = None
+        for layer in _layers(file, function):
+            kind = method(layer)
+            if before is not None:
+                given, taken = argument(before, 1), argument(layer, 0)
+                gap = _flattened_between(file, before, layer)
+                if given is not None and taken is not None:
+                    a, b = ast.unparse(given), ast.unparse(taken)
+                    if kind in NORMS:
+                        if a != b:
+                            yield _fits(file, layer, taken, file.text(given), a, b)
+                    elif kind == "Linear" and gap:
+                        if not re.search(rf"(?<!\w){re.escape(a)}(?!\w)", b) and number(taken) is None:
+                            factors = b.split(" * ")
+                            yield _fits(
+                                file,
+                                layer,
+                                taken,
+                                " * ".join([a if " " not in a or "*" in a else f"({a})", *factors[-2:]]),
+                                f"{a} × area",
+                                b,
+                            )
+                    elif (a != b and kind == method(before) and not _depends_on_input(function, b)) or (
+                        a != b and method(before) in RECURRENT and kind == "Linear"
+                    ):
+                        yield _fits(file, layer, taken, file.text(given), a, b)
+            if kind in MAKERS:
+                before = layer
+
+
+def _depends_on_input(function: Function, text: str) -> bool:
+    """Whether a size is a parameter of its own: several branches may take the same input."""
+    first = [one.arg for one in function.args.args if one.arg != "self"][:1]
+    return bool(first) and text == first[0]
+
+
+def _fits(file: File, layer: ast.Call, taken: ast.expr, better: str, a: str, b: str) -> Finding:
+    return Finding(
+        BUG,
+        0.9,
+        f"{ast.unparse(layer)[:60]} at {file.path}:{layer.lineno} expects {b} features, the layer before it "
+        f"gives {a}.",
+        (file.replace(taken, better),),
+    )
+
+
+def _flattened_between(file: File, before: ast.Call, layer: ast.Call) -> bool:
+    return method(before).startswith("Conv") and method(layer) == "Linear"
+
+
+def _axes(job: Job, file: File) -> Iterator[Finding]:
+    """A model whose input size is the number of rows."""
+    for call in file.nodes:
+        if not isinstance(call, ast.Call) or name_of(call.func) not in job.module_classes:
+            continue
+        for value in [*call.args, *(one.value for one in call.keywords)]:
+            axis = None
+            if (
+                isinstance(value, ast.Subscript)
+                and isinstance(value.value, ast.Attribute)
+                and value.value.attr == "shape"
+            ):
+                axis, node = value.slice, value.slice
+            elif isinstance(value, ast.Call) and method(value) == "size" and value.args:
+                axis, node = value.args[0], value.args[0]
+            elif isinstance(value, ast.Call) and method(value) == "len" and value.args:
+                yield _axis(file, call, value, f"{file.text(value.args[0])}.shape[-1]")
+                continue
+            if axis is not None and number(axis) in (0.0,):
+                yield _axis(file, call, node, "-1")
+
+
+def _axis(file: File, call: ast.Call, node: ast.expr, better: str) -> Finding:
+    return Finding(
+        BUG,
+        0.9,
+        f"The model's input size is read from the wrong axis of the data at {file.path}:{call.lineno}: the "
+        "number of rows.",
+        (file.replace(node, better),),
+    )
+
+
+def _states(file: File) -> Iterator[Finding]:
+    """First states of recurrent layers: layers, batch, width."""
+    recurrent = calls(file, *RECURRENT)
+    if not recurrent:
+        return
+    layer = recurrent[0]
+    owner = file.owner(layer)
+    if owner is None:
+        return
+    width = argument(layer, 1)
+    held = _attribute_of(owner, width)
+    for call in calls(file, "zeros", "randn", within=owner):
+        if file.scope(call) is file.scope(layer) or not name_of(call.func).startswith("torch."):
+            continue
+        sizes = (
+            call.args[0].elts if call.args and isinstance(call.args[0], ast.Tuple | ast.List) else call.args
+        )
+        texts = [ast.unparse(one) for one in sizes]
+        batch = next(
+            (one for one in texts if ".size(0)" in one or ".shape[0]" in one or one.startswith("len(")), ""
+        )
+        if not sizes or not batch or not held:
+            continue
+        right = ["1", batch, held]
+        if texts == right or (
+            len(texts) == 3 and texts[0] != "1" and number(sizes[0]) is None and texts[1:] == right[1:]
+        ):
+            continue
+        first, last = sizes[0], sizes[-1]
+        from .job import Edit
+
+        yield Finding(
+            BUG,
+            0.9,
+            f"The first state of the recurrent layer at {file.path}:{call.lineno} has the shape "
+            f"({', '.join(texts)}), "
+            f"expected (1, {batch}, {held}).",
+            (Edit(file.path, file.start(first), file.end(last), ", ".join(right)),),
+        )
+    batch_first = keyword(layer, "batch_first")
+    text = ast.unparse(owner)
+    if batch_first is None and re.search(r"\[:, -1\]|\[:, -1, :\]|\.size\(0\)|\.shape\[0\]", text):
+        values = [*layer.args, *(one.value for one in layer.keywords)]
+        yield Finding(
+            BUG,
+            0.85,
+            f"The recurrent layer at {file.path}:{layer.lineno} lacks batch_first=True: it takes the batch "
+            "for the time axis.",
+            (file.append(values[-1], ", batch_first=True"),),
+        )
+
+
+def _attribute_of(owner: ast.ClassDef, width: ast.expr | None) -> str:
+    """`self.hidden` where `self.hidden = hidden` and the layer is `hidden` wide."""
+    if width is None:
+        return ""
+    text = ast.unparse(width)
+    if text.startswith("self.") or number(width) is not None:
+        return text
+    for node in ast.walk(owner):
+        if (
+            isinstance(node, ast.Assign)
+            and ast.unparse(node.value) == text
+            and name_of(node.targets[0]).startswith("self.")
+        ):
+            return name_of(node.targets[0])
+    return ""
+
+
+def _outputs(job: Job, file: File) -> Iterator[Finding]:
+    """Predictions with a last axis of one, against targets without it."""
+    whole = "\n".join(job.sources.values())
+    if not any(
+        word in whole
+        for word in ("MSELoss", "mse_loss", "SmoothL1", "smooth_l1", "HuberLoss", "L1Loss", "huber_loss")
+    ):
+        return
+    heads = {
+        name_of(node.targets[0])
+        for node in file.nodes
+        if isinstance(node, ast.Assign)
+        and isinstance(node.value, ast.Call)
+        and method(node.value) == "Linear"
+        and number(argument(node.value, 1)) == 1.0
+    }
+    unsqueezed = [
+        one
+        for one in calls(file, "unsqueeze")
+        if file.owner(one) is None and one.args and number(one.args[0]) in (1.0, -1.0)
+    ]
+    squeezed = False
+    for function in file.nodes:
+        if not (isinstance(function, Function) and function.name == "forward"):
+            continue
+        for node in ast.walk(function):
+            if not isinstance(node, ast.Return) or node.value is None:
+                continue
+            text = ast.unparse(node.value)
+            squeezed = squeezed or any(
+                word in text
+                for word in (
+                    ".squeeze(",
+                    ".flatten(",
+                    "[:, 0]",
+                    "[..., 0]",
+                    ".view(-1)",
+                    ".reshape(-1)",
+                    ".select(",
+                )
+            )
+            bare = isinstance(node.value, ast.Call) and name_of(node.value.func) in heads
+            if bare and not unsqueezed:
+                yield Finding(
+                    BUG,
+                    0.85,
+                    f"The prediction keeps a last axis of one at {file.path}:{node.lineno} (no squeeze), so "
+                    "the loss "
+                    "broadcasts it against all targets.",
+                    (file.append(node.value, ".squeeze(-1)"),),
+                )
+            for part in ast.walk(node.value):
+                if isinstance(part, ast.Subscript) and ast.unparse(part.slice) in (
+                    "(slice(None), slice(0, 1))",
+                ):
+                    continue
+                if isinstance(part, ast.Subscript) and re.search(
+                    r"\[(:|\.\.\.), (:1|0:1|-1:)\]$", ast.unparse(part)
+                ):
+                    text = re.sub(r"\[(:|\.\.\.), (:1|0:1|-1:)\]$", r"[\1, 0]", ast.unparse(part))
+                    yield Finding(
+                        BUG,
+                        0.85,
+                        f"A slice keeps an axis of one at {file.path}:{node.lineno}, so the loss broadcasts.",
+                        (file.replace(part, text),),
+                    )
+    if squeezed:
+        for call in unsqueezed:
+            inner = receiver(call)
+            if inner is not None:
+                yield Finding(
+                    BUG,
+                    0.85,
+                    f"The target gets an axis at {file.path}:{call.lineno} that the prediction does not "
+                    "have, so the loss "
+                    "broadcasts.",
+                    (file.replace(call, file.text(inner)),),
+                )
+
+
+def from_crash(job: Job, crash: Crash) -> Iterator[Finding]:
+    """What would mend a crash, by its message."""
+    message = crash.message
+    if found := re.search(
+        r"mat1 and mat2 shapes cannot be multiplied \((\d+)x(\d+) and (\d+)x(\d+)\)", message
+    ):
+        given, taken = int(found[2]), int(found[3])
+        yield from _resized(job, "Linear", 0, taken, given, message)
+        for file in job.files:
+            for call in calls(file, "Flatten"):
+                if call.args or call.keywords:
+                    yield Finding(
+                        BUG,
+                        0.75,
+                        f"Flattened from the wrong axis at {file.path}:{call.lineno}.",
+                        (file.replace(call, f"{file.text(call.func)}()"),),
+                    )
+            for call in calls(file, "flatten"):
+                inner = receiver(call)
+                numbers = [number(one) for one in call.args if number(one) is not None]
+                if inner is not None and numbers and numbers[-1] != 1.0:
+                    yield Finding(
+                        BUG,
+                        0.75,
+                        f"Flattened from the wrong axis at {file.path}:{call.lineno}.",
+                        (file.replace(call.args[-1], "1"),),
+                    )
+        for path, line in reversed(crash.frames):
+            for file, statement in statements_at(job, path, line):
+                for call in calls(file, *_heads(file), within=statement):
+                    if call.args and file.owner(call):
+                        yield Finding(
+                            BUG,
+                            0.65,
+                            f"Feature maps reach {method(call)} unflattened at {path}:{line}.",
+                            (file.append(call.args[0], ".flatten(1)"),),
+                        )
+    if found := re.search(r"running_mean should contain (\d+) elements not (\d+)", message):
+        for kind in sorted(NORMS):
+            yield from _resized(job, kind, 0, int(found[2]), int(found[1]), message)
+    if found := re.search(
+        r"expected input\[[^\]]*\] to have (\d+) channels, but got (\d+) channels", message
+    ):
+        if int(found[1]) == 1:
+            yield from _channel(job)
+        yield from _resized(job, "Conv2d", 0, int(found[1]), int(found[2]), message)
+    if found := re.search(
+        r"input.size\(-1\) must be equal to input_size. Expected (\d+), got (\d+)", message
+    ):
+        for kind in RECURRENT:
+            yield from _resized(job, kind, 0, int(found[1]), int(found[2]), message)
+    if (
+        ("shape '[" in message and "is invalid" in message)
+        or "Expected hidden" in message
+        or "size of tensor" in message
+    ):
+        yield from _batch(job)
+
+
+def _heads(file: File) -> list[str]:
+    return [
+        name_of(node.targets[0]).split(".")[-1]
+        for node in file.nodes
+        if isinstance(node, ast.Assign)
+        and isinstance(node.value, ast.Call)
+        and method(node.value) in ("Linear", "Sequential")
+    ] or ["Linear"]
+
+
+def _resized(job: Job, kind: str, position: int, wrong: int, right: int, message: str) -> Iterator[Finding]:
+    """Layers of a kind whose size may be the wrong one; a literal number that is right takes its place."""
+    candidates = [
+        (file, call, size)
+        for file in job.files
+        for call in calls(file, kind)
+        if (size := argument(call, position)) is not None
+    ]
+    exact = [one for one in candidates if number(one[2]) == wrong]
+    odd = [one for one in candidates if isinstance(one[2], ast.BinOp)]
+    for file, call, size in exact or odd or candidates:
+        yield Finding(
+            BUG,
+            0.8,
+            f"{ast.unparse(call)[:60]} at {file.path}:{call.lineno} is built for {wrong} features and gets "
+            f"{right} "
+            f"({message[:80]}).",
+            (file.replace(size, str(right)),),
+        )
+
+
+def _channel(job: Job) -> Iterator[Finding]:
+    """Images without a channel axis: it is put in where the model takes them."""
+    for file in job.files:
+        for function in file.nodes:
+            if isinstance(function, Function) and function.name == "forward" and file.owner(function):
+                inputs = [one.arg for one in function.args.args if one.arg != "self"]
+                owner = file.owner(function)
+                if inputs and owner is not None and ("Conv" in "\n".join(job.sources.values())):
+                    first = function.body[0]
+                    yield Finding(
+                        BUG,
+                        0.75,
+                        "Grey images reach the convolution without their channel axis "
+                        f"({file.path}:{function.lineno}).",
+                        (
+                            file.before(
+                                first,
+                                f"{inputs[0]} = {inputs[0]}.unsqueeze(1) if {inputs[0]}.dim() == 3 else "
+                                f"{inputs[0]}",
+                            ),
+                        ),
+                    )
+
+
+def _batch(job: Job) -> Iterator[Finding]:
+    """A batch size that is written into a model."""
+    for file in job.files:
+        for function in file.nodes:
+            if not (isinstance(function, Function) and function.name == "forward"):
+                continue
+            inputs = [one.arg for one in function.args.args if one.arg != "self"]
+            for call in calls(file, "view", "reshape", "zeros", "expand", within=function):
+                sizes = call.args[0].elts if call.args and isinstance(call.args[0], ast.Tuple) else call.args
+                at = 1 if method(call) == "zeros" and len(sizes) == 3 else 0
+                if (len(sizes) > at and (number(sizes[at]) or 0) > 1) or (
+                    len(sizes) > at
+                    and isinstance(sizes[at], ast.Name)
+                    and sizes[at].id.lower().startswith(("batch", "mini"))
+                ):
+                    yield Finding(
+                        BUG,
+                        0.8,
+                        f"The batch size is written into the model at {file.path}:{call.lineno}.",
+                        (file.replace(sizes[at], f"{inputs[0]}.size(0)"),),
+                    )
