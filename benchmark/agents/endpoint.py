@@ -97,10 +97,14 @@ class Endpoint:
         request.join(self._model.timeout)
         if request.is_alive():
             request.abandon()
-            raise _Passing(f"no answer within {self._model.timeout:g} s")
+            raise _late(self._model)
         if request.failure is not None:
             raise request.failure
         return request.content
+
+
+def _late(model: Model) -> _Passing:
+    return _Passing(f"no answer within {model.timeout:g} s")
 
 
 class _Request(threading.Thread):
@@ -121,6 +125,8 @@ class _Request(threading.Thread):
             self._ask()
         except (_Passing, AgentFailed) as error:
             self.failure = error
+        except TimeoutError:
+            self.failure = _late(self._model)
         except (OSError, http.client.HTTPException) as error:
             # the name only: the text of such an error may quote what was sent
             self.failure = _Passing(f"the connection failed ({type(error).__name__})")
