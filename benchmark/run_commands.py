@@ -139,7 +139,7 @@ def agents(as_json: bool) -> None:
     """Who can play: agents, what they do, and their settings."""
     from .agents.base import registered
 
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"name": one.name, "about": one.about, "settings": dict(one.settings)}
         for one in registered().values()
     ]

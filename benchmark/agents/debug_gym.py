@@ -27,7 +27,7 @@ class Rewrite(Chatting):
 
     name = "rewrite"
     about = "A language model with view, rewrite, eval and submit (debug-gym's rewrite agent)."
-    tools = ("eval", "listdir", "rewrite", "submit", "view")
+    tools: ClassVar[tuple[str, ...] | None] = ("eval", "listdir", "rewrite", "submit", "view")
 
     def system(self) -> str:
         return SYSTEM.format(classes=", ".join(self.brief.classes))
@@ -63,7 +63,7 @@ class Debug(Rewrite):
 
     name = "debug"
     about = "A language model with view, rewrite, eval, pdb and submit (debug-gym's debug agent)."
-    tools = (*Rewrite.tools, "pdb")
+    tools = ("eval", "listdir", "pdb", "rewrite", "submit", "view")
 
 
 class Debug5(Debug):

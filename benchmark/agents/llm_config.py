@@ -109,7 +109,9 @@ def _model(name: str, entry: dict[Any, Any], where: str, environ: Mapping[str, s
             raise UsageError(f"{where}: the environment variable {variable}, which holds the key, is not set")
         entry["api_key"] = environ[str(variable)]
     try:
-        costs = {f"{one}_price": float(prices.get(one, 0.0)) for one in ("prompt", "completion")}
+        costs: dict[str, Any] = {
+            f"{one}_price": float(prices.get(one, 0.0)) for one in ("prompt", "completion")
+        }
     except (AttributeError, TypeError, ValueError):
         raise UsageError(f"{where}: price must be {{prompt: NUMBER, completion: NUMBER}}") from None
     return Model(name=name, **entry, **costs)

@@ -19,6 +19,7 @@ from mldebug.benchmark.release.freeze import Secret, Workshop, freeze
 from mldebug.benchmark.release.layout import MANIFEST, SUMS, json_lines, root_of, sha256, sums
 from mldebug.benchmark.release.plan import Plan, Selection
 from mldebug.benchmark.release.verify import Report, verify
+from mldebug.benchmark.running.rows import TaskFile
 from mldebug.errors import MldebugError, UsageError
 from mldebug.factory import Exhausted, Request, draft
 from mldebug.output.progress import progress
@@ -421,3 +422,19 @@ def test_a_set_that_gives_nothing_ends_the_freeze_and_says_why(
     with progress(3, "freezing") as line, pytest.raises(MldebugError, match="0 of 2 tasks came of"):
         freeze(plan(), tmp_path / "v0.0", line)
     assert not (tmp_path / "v0.0").exists()
+
+
+def test_agents_play_a_release_as_it_lies(frozen: Path, copy: Path) -> None:
+    """The part that agents may see names no class; a run takes what it grades by from the solutions."""
+    truths = {one["id"]: one["truth"] for one in lines(frozen / "solutions.jsonl")}
+    played = [(one, TaskFile(one)) for one in tasks_of(frozen)]
+    assert sum(len(tasks) for _file, tasks in played) == 3
+    for file, tasks in played:
+        assert all("bugs" not in row and "script" not in row for row in lines(file))
+        for entry in tasks.entries:
+            assert entry.bugs == tuple(truths[entry.id]["bugs"])
+            prepared = tasks.prepared(entry)
+            assert prepared.task.bugs == entry.bugs and prepared.task.reference != prepared.task.broken
+    (copy / "solutions.jsonl").unlink()
+    with pytest.raises(UsageError, match=r"alone cannot be made into tasks; .*solutions.jsonl"):
+        TaskFile(tasks_of(copy)[0])

@@ -246,12 +246,10 @@ def definition(job: Job, file: File, node: ast.expr) -> tuple[File, ast.expr] | 
     found: list[tuple[File, ast.expr]] = []
     for one in job.files:
         for part in one.nodes:
-            if (
-                isinstance(part, ast.Assign) and any(name_of(t).split(".")[-1] == name for t in part.targets)
-            ) or (
-                isinstance(part, ast.AnnAssign) and part.value and name_of(part.target).split(".")[-1] == name
-            ):
-                found.append((one, part.value))
+            if isinstance(part, ast.Assign | ast.AnnAssign):
+                targets = part.targets if isinstance(part, ast.Assign) else [part.target]
+                if part.value is not None and name in {name_of(target).split(".")[-1] for target in targets}:
+                    found.append((one, part.value))
             elif isinstance(part, ast.arguments):
                 positional = [*part.posonlyargs, *part.args]
                 pairs = list(

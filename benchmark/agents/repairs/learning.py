@@ -22,6 +22,10 @@ from .job import (
 
 BUG = "training_collapse"
 OPTIMIZERS = frozenset(["SGD", "Adam", "AdamW", "NAdam", "RAdam", "Adagrad", "Adadelta", "RMSprop", "Adamax"])
+SQUASHING = frozenset(
+    ["sigmoid", "relu", "tanh", "softplus", "hardtanh", "relu6", "elu", "gelu", "logsigmoid"]
+)
+"""Activations with which a model cannot give every number."""
 USUAL = {"SGD": (1e-3, 0.6, 0.05), "": (1e-4, 0.1, 5e-3)}
 """Optimizer → the least and the largest learning rate that is nothing to wonder about, and a usual one."""
 FACTORS = (1e-2, 1e-3, 1e4, 1e5, 1e3, 1e2, 1e-4)
@@ -61,7 +65,7 @@ def _settings(job: Job, file: File) -> Iterator[Finding]:
                     f"{'diverges' if now > most else 'stays flat'}.",
                     (place[0].replace(place[1], f"{better:.6g}"),),
                 )
-        for name, limit, better in (("weight_decay", 0.5, "1e-3"), ("momentum", 1.0, "0.9")):
+        for name, limit, instead in (("weight_decay", 0.5, "1e-3"), ("momentum", 1.0, "0.9")):
             setting = keyword(call, name)
             place = definition(job, file, setting.value) if setting else None
             if setting and place and (number(place[1]) or 0.0) >= limit:
@@ -70,7 +74,7 @@ def _settings(job: Job, file: File) -> Iterator[Finding]:
                     0.9,
                     f"{name} = {ast.unparse(place[1])} of {kind} ({where}) is far too strong, so training "
                     "collapses.",
-                    (place[0].replace(place[1], better),),
+                    (place[0].replace(place[1], instead),),
                 )
         setting = keyword(call, "maximize")
         if setting and isinstance(setting.value, ast.Constant) and setting.value.value is True:
@@ -202,34 +206,10 @@ def _outputs(job: Job, file: File) -> Iterator[Finding]:
         for node in ast.walk(function):
             if not isinstance(node, ast.Return) or node.value is None:
                 continue
-            for call in ast.walk(node.value):
-                if (
-                    isinstance(call, ast.Call)
-                    and call.func is not None
-                    and name_of(call.func).split(".")[-1]
-                    in (
-                        "sigmoid",
-                        "relu",
-                        "tanh",
-                        "softplus",
-                        "hardtanh",
-                        "relu6",
-                        "elu",
-                        "gelu",
-                        "logsigmoid",
-                    )
-                ):
+            for call in (part for part in ast.walk(node.value) if isinstance(part, ast.Call)):
+                if name_of(call.func).split(".")[-1] in SQUASHING:
                     inner = call.args[0] if call.args else receiver(call)
-                elif (
-                    isinstance(call, ast.Call)
-                    and isinstance(call.func, ast.Attribute)
-                    and call.func.attr
-                    in (
-                        "sigmoid",
-                        "relu",
-                        "tanh",
-                    )
-                ):
+                elif isinstance(call.func, ast.Attribute) and call.func.attr in ("sigmoid", "relu", "tanh"):
                     inner = call.func.value
                 else:
                     continue

@@ -405,14 +405,14 @@ def _batch(job: Job) -> Iterator[Finding]:
             for call in calls(file, "view", "reshape", "zeros", "expand", within=function):
                 sizes = call.args[0].elts if call.args and isinstance(call.args[0], ast.Tuple) else call.args
                 at = 1 if method(call) == "zeros" and len(sizes) == 3 else 0
-                if (len(sizes) > at and (number(sizes[at]) or 0) > 1) or (
-                    len(sizes) > at
-                    and isinstance(sizes[at], ast.Name)
-                    and sizes[at].id.lower().startswith(("batch", "mini"))
+                size = sizes[at] if len(sizes) > at else None
+                if size is not None and (
+                    (number(size) or 0) > 1
+                    or (isinstance(size, ast.Name) and size.id.lower().startswith(("batch", "mini")))
                 ):
                     yield Finding(
                         BUG,
                         0.8,
                         f"The batch size is written into the model at {file.path}:{call.lineno}.",
-                        (file.replace(sizes[at], f"{inputs[0]}.size(0)"),),
+                        (file.replace(size, f"{inputs[0]}.size(0)"),),
                     )
