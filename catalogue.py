@@ -84,7 +84,8 @@ def explanation(records: dict[str, Any]) -> str:
 
 def _explanation(records: dict[str, Any]) -> str:
     task, truth, validation = records["task"], records["truth"], records["validation"]
-    lines = [f"task {task['id']}: {truth['script']}, seed {truth['seed']}, index {truth['index']}", ""]
+    script = truth["script"] or f"{truth['source']['name']} (a script of somebody's own)"
+    lines = [f"task {task['id']}: {script}, seed {truth['seed']}, index {truth['index']}", ""]
     lines += [f"alert    {task['alert'] or '(none: not verified)'}", f"device   {truth['device']}", ""]
     for one in truth["injections"]:
         kind = mutator(one["bug"])
@@ -98,9 +99,19 @@ def _explanation(records: dict[str, Any]) -> str:
         if validation:
             finding = validation["findings"][one["bug"]]
             lines.append(indented(f"Seen when run with this bug alone: {finding['reason']}."))
+            if "evidence" in finding["facts"]:
+                lines.append(indented(f"Kind of evidence: {finding['facts']['evidence']}."))
         lines.append("")
     lines += ["fix (broken → reference):", "", records["patch"].rstrip("\n"), ""]
-    if validation is not None:
+    if validation is not None and truth["script"] is None:
+        original = validation["original"]
+        runs = "one run" if validation["runs"] == 1 else f"{validation['runs']} runs"
+        lines.append(
+            f"proved by the trace of {runs} in {validation['seconds']} s beside the original's, whose "
+            f"training loss ends at {float(original['final_loss']):.4g}"
+            + ("" if original["repeatable"] else "; two runs of the original differ")
+        )
+    elif validation is not None:
         reference = validation["reference"]
         lines.append(
             f"proved by {validation['runs']} runs in {validation['seconds']} s; the reference's "

@@ -5,9 +5,6 @@ from __future__ import annotations
 import gc
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +12,18 @@ import click
 
 from . import __version__
 from .errors import MldebugError, UsageError
+from .output.progress import progress
 
 if TYPE_CHECKING:
-    from .factory import Tally, Variant
+    from .factory import Tally
+    from .output.row_file import RowFile
+    from .output.work import Work
+    from .task_folder import OutputFolder
 
 INTERRUPTED = 130
+
+ROWS_SHOWN = 100
+"""Of more variants than these, the table for people shows the first; the folder has all."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -33,62 +37,138 @@ def cli() -> None:
 @click.option("--seed", required=True, type=int, help="An integer from 0 on; the same seed, the same bytes.")
 @click.option("--count", default=1, show_default=True, type=click.IntRange(1), help="Independent variants.")
 @click.option("--script", help="A job of the library; by default the seed chooses.")
+@click.option(
+    "--source",
+    type=click.Path(path_type=Path),
+    help="A script of your own, or its folder, instead of the library: proved by its trace.",
+)
+@click.option("--timeout", type=float, help="With --source: seconds of one run.  [default: 60]")
+@click.option(
+    "--setup",
+    metavar="COMMAND",
+    help="With --source: prepares data. Runs once, as you, outside of the sandbox, in a copy of the folder.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the tasks.  [default: mldebug-out]")
 @click.option(
     "--jsonl", is_flag=True, help="One JSON object a line on stdout; no folder unless --out is given."
 )
+@click.option(
+    "--jsonl-file",
+    type=click.Path(path_type=Path),
+    help="Write the same rows to this file, one by one, instead of folders.",
+)
+@click.option("--resume", is_flag=True, help="Go on with what this request began in --out or --jsonl-file.")
 @click.option("--no-verify", is_flag=True, help="Do not execute anything: no alert, not marked as verified.")
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(1, 64), help="Runs at a time.")
 @click.option("--require", help="Guarantees of the sandbox without which nothing runs, e.g. strict.")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- ARGUMENTS...]")
 def gen(
     bugs: str,
     seed: int,
     count: int,
     script: str | None,
+    source: Path | None,
+    timeout: float | None,
+    setup: str | None,
+    arguments: tuple[str, ...],
     out: Path | None,
     jsonl: bool,
+    jsonl_file: Path | None,
+    resume: bool,
     no_verify: bool,
     jobs: int,
     require: str | None,
 ) -> None:
-    """Make broken training scripts, each proved broken and each with a proven fix."""
-    from .factory import Request, Tally, check_hosts, generate_many
-    from .task_folder import OutputFolder, json_row
+    """Make broken training scripts, each proved broken and each with a proven fix.
 
-    first = Request.of(bugs, seed, script=script)
-    check_hosts(first)
-    requests = (replace(first, index=index) for index in range(count))
-    folder = None
-    if out is not None or not jsonl:
-        asked = {"bugs": list(first.bugs), "seed": seed, "script": script, "verify": not no_verify}
-        folder = OutputFolder(out or Path("mldebug-out"), asked)
-    tally, rows, written = Tally(), [], 0
+    With --source they are made of a script of your own, which gets the ARGUMENTS. Nothing of yours is
+    changed.
+    """
+    from .output.fill import Report, fill, without_variant
+    from .output.row_file import RowFile, row_line
+    from .task_folder import OutputFolder
+
+    if jsonl_file is not None and (jsonl or out is not None):
+        raise UsageError(
+            "--jsonl-file goes with neither --jsonl nor --out; "
+            "`mldebug materialize FILE` makes folders of its rows"
+        )
+    if resume and jsonl and out is None:
+        raise UsageError("--resume: rows on stdout cannot be gone on with; write them with --jsonl-file")
+    if source is None:
+        if arguments or timeout is not None or setup is not None:
+            raise UsageError(
+                "--timeout, --setup and arguments behind `--` belong to a script named by --source"
+            )
+        work = library_work(bugs, seed, script, verify=not no_verify)
+    else:
+        if script is not None:
+            raise UsageError("--script names a job of the library, --source one of your own: choose one")
+        work = own_work(bugs, seed, source, timeout, setup, arguments, verify=not no_verify)
+    target: OutputFolder | RowFile | None = None
+    if jsonl_file is not None:
+        target = RowFile(jsonl_file, work.asked, resume=resume, limit=count)
+    elif out is not None or not jsonl:
+        target = OutputFolder(out or Path("mldebug-out"), work.asked, resume=resume, limit=count)
+    report = Report()
+    rows: list[list[object]] = []
     try:
-        with progress(count) as advance:
-            known = folder.proved() if folder else {}
-            for variant in generate_many(
-                requests, jobs=jobs, verify=not no_verify, known=known, require=require
-            ):
-                tally.add(variant)
-                place, new = folder.write(variant) if folder else (None, True)
-                written += new
+        with progress(count, "generating") as line:
+            for variant, place in fill(target, work, count, report, line, jobs=jobs, require=require):
                 if jsonl:
-                    click.echo(json.dumps(json_row(variant), sort_keys=True, ensure_ascii=False))
-                else:
-                    rows.append(summary_row(variant, place))
-                advance()
+                    click.echo(row_line(work.row(variant)))
+                elif jsonl_file is None and len(rows) < ROWS_SHOWN:
+                    rows.append(summary_row(variant, work.script(variant), place))
     finally:
-        if folder:
-            folder.close()
+        if target:
+            target.close()
         if rows:
             click.echo(table(rows, ["index", "task", "bugs", "script", "verified", "alert"]))
-        if tally.attempted:
-            click.echo("not verified: nothing was executed" if no_verify else yield_line(tally), err=True)
-    if folder and not written:
+            if more := report.tally.emitted - len(rows):
+                click.echo(f"… and {more} more")
+        if report.tally.attempted:
+            click.echo(
+                "not verified: nothing was executed" if no_verify else yield_line(report.tally), err=True
+            )
+        if report.same:
+            click.echo(f"{report.same} of {count} are tasks of earlier indices: not written twice", err=True)
+        if report.kept:
+            click.echo(f"{report.kept} of {count} were done before", err=True)
+    if report.skips.count:
+        raise without_variant(work, count, report.skips, target)
+    if target and not report.written:
         click.echo("unchanged: the same tasks were there already", err=True)
 
 
-def summary_row(variant: Variant, place: Path | None) -> list[object]:
+def library_work(bugs: str, seed: int, script: str | None, *, verify: bool) -> Work:
+    from .factory import Request
+    from .output.work import LibraryWork
+
+    return LibraryWork(Request.of(bugs, seed, script=script), verify)
+
+
+def own_work(
+    bugs: str,
+    seed: int,
+    source: Path,
+    timeout: float | None,
+    setup: str | None,
+    arguments: tuple[str, ...],
+    *,
+    verify: bool,
+) -> Work:
+    from .source.factory import TIMEOUT, OwnRequest
+    from .source.folder import read_own
+    from .source.work import OwnWork
+
+    seconds = TIMEOUT if timeout is None else timeout
+    first = OwnRequest.of(bugs, seed, arguments=arguments, timeout=seconds, setup=setup)
+    return OwnWork.of(
+        first, read_own(source), verify=verify, warn=lambda text: click.echo(f"warning: {text}", err=True)
+    )
+
+
+def summary_row(variant: Any, script: str, place: Path | None) -> list[object]:
     """One line of the table for people."""
     where = str(place) if place else variant.id
     shorts = ",".join(variant.bugs)
@@ -96,7 +176,7 @@ def summary_row(variant: Variant, place: Path | None) -> list[object]:
         variant.index,
         where,
         shorts,
-        variant.script,
+        script,
         "yes" if variant.verified else "no",
         variant.alert or "-",
     ]
@@ -104,21 +184,13 @@ def summary_row(variant: Variant, place: Path | None) -> list[object]:
 
 def yield_line(tally: Tally) -> str:
     """How many candidates were tried for what was emitted, and why the rest were discarded."""
+    from .factory import counted
+
     share = 100 * tally.emitted / tally.attempted
     line = f"{tally.emitted} of {tally.attempted} candidates valid ({share:.0f}%)"
     if tally.reasons:
-        line += "; discarded: " + ", ".join(f"{n} × {reason}" for reason, n in tally.reasons.most_common())
+        line += "; discarded: " + counted(tally.reasons, ", ")
     return line
-
-
-@contextmanager
-def progress(total: int) -> Iterator[Callable[[], None]]:
-    """A progress line with rate and remaining time: on stderr, only on a terminal, only for long work."""
-    if total < 2 or not sys.stderr.isatty():
-        yield lambda: None
-        return
-    with click.progressbar(length=total, label="generating", file=sys.stderr, show_pos=True) as bar:
-        yield lambda: bar.update(1)
 
 
 def table(rows: list[list[object]], headers: list[str]) -> str:
@@ -150,6 +222,60 @@ def list_(what: str | None, as_json: bool) -> None:
         click.echo(f"{title}\n")
         shown = [[", ".join(v) if isinstance(v, list) else v for v in row.values()] for row in rows]
         click.echo(table(shown, list(rows[0])))
+
+
+@cli.command()
+@click.argument("script", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def sites(script: Path, as_json: bool) -> int:
+    """What could be injected into SCRIPT (a file or a folder), where, and why the rest could not. Nothing
+    runs and nothing is written. Exit code 1: there is no site at all."""
+    from .mutators.analysis import analyse
+    from .mutators.survey import survey
+    from .source.folder import read_sources
+
+    found = survey(analyse(read_sources(script)))
+    reasons = found.reasons()
+    if as_json:
+        shown = {
+            "sites": [
+                {
+                    "bug": one.bug_class,
+                    "manifestation": one.manifestation,
+                    "file": one.site.file,
+                    "line": one.line,
+                    "bytes": [one.site.start, one.site.end],
+                    "function": one.site.qualname,
+                    "choices": one.site.choices,
+                    "snippet": one.snippet,
+                }
+                for one in found.found
+            ],
+            "without_sites": reasons,
+            "missing": [
+                {
+                    "bug": one.bug_class,
+                    "manifestation": one.manifestation,
+                    "summary": one.summary,
+                    "looked_for": one.pattern,
+                    "failed": one.failed or None,
+                }
+                for one in found.missing
+            ],
+        }
+        click.echo(json.dumps(shown, indent=2, sort_keys=True, ensure_ascii=False))
+        return 0 if found.found else 1
+    rows: list[list[object]] = [
+        [one.bug_class, one.manifestation, f"{one.site.file}:{one.line}", one.snippet] for one in found.found
+    ]
+    if rows:
+        click.echo(table(rows, ["class", "manifestation", "place", "source"]))
+    if reasons:
+        click.echo(("\n" if rows else "") + "no site for:\n")
+        click.echo("\n".join(f"  {bug}: {reason}" for bug, reason in reasons.items()))
+    if not rows:
+        click.echo(f"{script}: nothing can be injected here", err=True)
+    return 0 if rows else 1
 
 
 @cli.command()
@@ -244,6 +370,7 @@ def materialize(rows: Path, out: Path) -> None:
     """Make task folders again from the rows of a JSONL file."""
     import hashlib
 
+    from .source.task import is_own, own_row_files
     from .task_folder import OutputFolder, read_rows, row_files
 
     if not rows.is_file():
@@ -252,7 +379,8 @@ def materialize(rows: Path, out: Path) -> None:
     written = 0
     try:
         for row in read_rows(rows):
-            place, new = folder.place(*row_files(row))
+            made = own_row_files(row) if is_own(row.get("truth")) else row_files(row)
+            place, new = folder.place(*made)
             written += new
             click.echo(str(place))
     finally:

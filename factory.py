@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
-from functools import cache, lru_cache
-from typing import Any
+from functools import cache, partial
+from typing import Any, Protocol, TypeVar
 
 from .clean_scripts.data import data_files
 from .clean_scripts.library import job_names, load_job, sources
@@ -19,13 +19,17 @@ from .grader.alert import alert_text
 from .grader.evidence import job_data
 from .grader.runner import Pool
 from .grader.runner.request import Device
+from .grader.shared_proofs import SharedProofs
 from .grader.validate import Candidate, Validation, validate
 from .mutators.analysis import Script, analyse
 from .mutators.base import canonical_bugs
+from .mutators.bases import STYLE_COUNT, Base, base
 from .mutators.compose import Injection, NoCompositionError, compose, edits_of, hostable
-from .mutators.styles import STYLE_COUNT, styled_base
 from .mutators.workspace import Workspace, splice
 from .seeds import ENGINE_VERSION, Draw
+
+Asked = TypeVar("Asked")
+Made = TypeVar("Made")
 
 ATTEMPTS = 16
 """Candidates tried for one variant before giving up."""
@@ -35,6 +39,13 @@ ACCELERATED = (1, 2)
 does not give a device bug away."""
 
 DATA_SEEDS = 2**32
+
+
+def check_numbers(seed: int, index: int) -> None:
+    """Raise UsageError unless both are integers from 0 on."""
+    for name, number in (("seed", seed), ("index", index)):
+        if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+            raise UsageError(f"{name} must be an integer from 0 on, got {number!r}")
 
 
 @dataclass(frozen=True)
@@ -53,9 +64,7 @@ class Request:
         Raises:
             UsageError: unknown class or script, or a seed or index that is no integer from 0 on.
         """
-        for name, number in (("seed", seed), ("index", index)):
-            if isinstance(number, bool) or not isinstance(number, int) or number < 0:
-                raise UsageError(f"{name} must be an integer from 0 on, got {number!r}")
+        check_numbers(seed, index)
         if script is not None:
             load_job(script)
         names = canonical_bugs(bugs if isinstance(bugs, str) else list(bugs))
@@ -91,10 +100,17 @@ class Variant:
     discarded: tuple[str, ...] = ()
     proved_before: bool = False
     """Made again from a record of an earlier proof (see `recall`), which was not repeated."""
+    shared_with: str | None = None
+    """The variant whose proof this is, being the same program on the same data (`SharedProofs`)."""
 
     @property
     def verified(self) -> bool:
         return self.proved_before or (self.validation is not None and self.validation.ok)
+
+    @property
+    def base(self) -> Base:
+        """The job, as another engineer would have written it, that the bugs were put into."""
+        return base(self.script, self.style)
 
     def data_files(self) -> dict[str, bytes]:
         """Path → content of the data an agent sees."""
@@ -127,6 +143,26 @@ class Draft:
         )
 
 
+class Asks(Protocol):
+    """What a request of any kind says."""
+
+    @property
+    def bugs(self) -> tuple[str, ...]: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def index(self) -> int: ...
+
+
+class Emitted(Protocol):
+    """What counts as one variant that came of so many candidates."""
+
+    @property
+    def attempt(self) -> int: ...
+    @property
+    def discarded(self) -> tuple[str, ...]: ...
+
+
 @dataclass
 class Tally:
     """How many candidates were tried, how many variants came of them, and why the rest were discarded."""
@@ -135,17 +171,20 @@ class Tally:
     emitted: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
 
-    def add(self, variant: Variant) -> None:
+    def add(self, variant: Emitted) -> None:
         self.attempted += variant.attempt + 1
         self.emitted += 1
         self.reasons.update(reason.split(":")[0] for reason in variant.discarded)
 
+    def discard(self, reasons: Mapping[str, int]) -> None:
+        """Count the attempts of a request that gave no variant."""
+        self.attempted += sum(reasons.values())
+        self.reasons.update(reasons)
 
-@lru_cache(maxsize=128)
+
 def styled_script(name: str, style: int) -> Script:
     """One script in one style, analysed; cached."""
-    spec = load_job(name)
-    return analyse(styled_base(Workspace(sources(name), spec.entrypoint), name, style))
+    return base(name, style).script
 
 
 @cache
@@ -193,8 +232,8 @@ def draft(request: Request, attempt: int) -> Draft:
     style = draw.below(STYLE_COUNT, "style")
     script = styled_script(name, style)
     injections = compose(script, request.bugs, draw.child("injection"))
-    base = script.workspace
-    broken = splice(base, edits_of(injections))
+    clean = script.workspace
+    broken = splice(clean, edits_of(injections))
     on_accelerator = "wrong_device" in request.bugs or draw.chance(*ACCELERATED, "device")
     device: Device = "cuda" if on_accelerator else "cpu"
     visible, hidden = draw.below(DATA_SEEDS, "visible data"), draw.below(DATA_SEEDS, "hidden data")
@@ -208,14 +247,14 @@ def draft(request: Request, attempt: int) -> Draft:
         attempt=attempt,
         style=style,
         device=device,
-        entrypoint=base.entrypoint,
+        entrypoint=clean.entrypoint,
         files=dict(broken.sources),
-        reference=dict(base.sources),
+        reference=dict(clean.sources),
         data=data,
         injections=injections,
         hidden_seed=hidden,
     )
-    return Draft(variant, base)
+    return Draft(variant, clean)
 
 
 def describe_data(name: str, seed: int) -> dict[str, str | int]:
@@ -243,11 +282,13 @@ def unverified(request: Request) -> Variant:
             return replace(draft(request, attempt).variant, discarded=tuple(reasons))
         except NoCompositionError as error:
             reasons.append(f"overlap: {error}")
-    raise _exhausted(request, reasons)
+    raise exhausted(request, reasons)
 
 
-def verified(request: Request, run: Any) -> Variant:
+def verified(request: Request, run: Any, shared: SharedProofs | None = None) -> Variant:
     """A variant that was executed and failed the way its classes fail, and whose reference passed.
+
+    shared: proofs of this run; where one is of the same program, on the same data, it is taken.
 
     Raises:
         NoValidVariantError: every candidate was discarded; it holds the reasons, counted.
@@ -259,17 +300,24 @@ def verified(request: Request, run: Any) -> Variant:
         except NoCompositionError as error:
             reasons.append(f"overlap: {error}")
             continue
-        validation = validate(drawn.candidate(), run)
-        if validation.ok:
-            assert validation.broken is not None
+        candidate = drawn.candidate()
+        if shared and (proof := shared.find(candidate)):
             return replace(
                 drawn.variant,
-                alert=alert_text(validation.broken),
-                validation=validation,
+                alert=proof.alert,
+                validation=proof.validation,
                 discarded=tuple(reasons),
+                shared_with=proof.id,
             )
+        validation = validate(candidate, run)
+        if validation.ok:
+            assert validation.broken is not None
+            alert = alert_text(validation.broken)
+            if shared:
+                shared.add(drawn.variant.id, candidate, validation, alert)
+            return replace(drawn.variant, alert=alert, validation=validation, discarded=tuple(reasons))
         reasons.append(f"{validation.discarded} [{describe(drawn.variant)}]")
-    raise _exhausted(request, reasons)
+    raise exhausted(request, reasons)
 
 
 @dataclass(frozen=True)
@@ -280,6 +328,10 @@ class Proof:
     attempt: int
     alert: str
     discarded: tuple[str, ...]
+
+
+Known = Callable[[int], Proof | None]
+"""Index → its earlier proof."""
 
 
 def recall(request: Request, proof: Proof) -> Variant | None:
@@ -305,14 +357,25 @@ def describe(variant: Variant) -> str:
     return f"{variant.script} style {variant.style}: {', '.join(parts)}"
 
 
-def _exhausted(request: Request, reasons: Sequence[str]) -> NoValidVariantError:
-    counted = Counter(reason.split(":")[0] for reason in reasons)
-    listed = "; ".join(f"{count} × {reason}" for reason, count in counted.most_common())
+def counted(reasons: Mapping[str, int], separator: str = "; ") -> str:
+    """`12 × equivalent leakage; 4 × masked`: the most frequent first, whatever order they were counted in."""
+    ordered = sorted(reasons.items(), key=lambda one: (-one[1], one[0]))
+    return separator.join(f"{count} × {reason}" for reason, count in ordered)
+
+
+def no_variant(asked: Asks, reasons: Mapping[str, int], advice: str = "") -> NoValidVariantError:
+    """The error of a request all of whose candidates were discarded, for these reasons."""
     return NoValidVariantError(
-        f"no valid variant of {', '.join(request.bugs)} for seed {request.seed}, index {request.index} "
-        f"in {len(reasons)} attempts ({listed}); try another seed or another script",
-        counted,
+        f"no valid variant of {', '.join(asked.bugs)} for seed {asked.seed}, index {asked.index} "
+        f"in {sum(reasons.values())} attempts ({counted(reasons)}); "
+        f"{advice or 'try another seed or another script'}",
+        reasons,
     )
+
+
+def exhausted(asked: Asks, reasons: Sequence[str], advice: str = "") -> NoValidVariantError:
+    """The same, of one reason for each candidate, which may have details behind a colon."""
+    return no_variant(asked, Counter(reason.split(":")[0] for reason in reasons), advice)
 
 
 def generate(
@@ -345,32 +408,62 @@ def generate(
         return verified(request, runner.run)
 
 
-def generate_many(
+@dataclass(frozen=True)
+class Exhausted:
+    """A request that gave no variant, and why: reason → how many of its attempts were discarded for it."""
+
+    request: Asks
+    reasons: Mapping[str, int]
+
+
+def outcomes(
     requests: Iterable[Request],
     *,
     jobs: int = 1,
     verify: bool = True,
-    known: Mapping[int, Proof] | None = None,
+    known: Known | None = None,
+    share: bool = False,
     require: str | None = None,
-) -> Iterator[Variant]:
-    """Variants in the order of the requests, `jobs` at a time, with bounded memory.
+) -> Generator[Variant | Exhausted]:
+    """What comes of requests, in their order, `jobs` at a time. Memory does not grow with how many there are.
 
-    known: index → the earlier proof of those that are not to be executed again.
+    known: index → the earlier proof of one that is not to be executed again. Called in the order of the
+        requests, from the caller's thread, at most twice `jobs` ahead of what was yielded.
+    share: let variants that are the same program on the same data share a proof; `shared_with` says so.
     require: guarantees of the sandbox without which nothing runs (see `Pool`).
-
-    The first request that fails raises from here, after those before it were yielded.
     """
+    shared = SharedProofs() if share else None
+    pairs = ((request, known(request.index) if known else None) for request in requests)
     if not verify:
-        yield from map(unverified, requests)
+        for request, _before in pairs:
+            yield outcome(partial(unverified, request), request)
         return
-    proofs = known or {}
-    with Pool(jobs, require=require) as pool, ThreadPoolExecutor(jobs) as threads:
+    with Pool(jobs, require=require) as pool:
 
-        def prove(request: Request) -> Variant:
-            before = proofs.get(request.index)
-            return (before and recall(request, before)) or verified(request, pool.run)
+        def prove(pair: tuple[Request, Proof | None]) -> Variant | Exhausted:
+            request, before = pair
+            return outcome(
+                lambda: (before and recall(request, before)) or verified(request, pool.run, shared), request
+            )
 
-        waiting: deque[Future[Variant]] = deque()
+        yield from in_order(pairs, prove, pool, jobs)
+
+
+def outcome(make: Callable[[], Made], request: Asks) -> Made | Exhausted:
+    """What `make` gives, or that it gave nothing valid."""
+    try:
+        return make()
+    except NoValidVariantError as error:
+        return Exhausted(request, error.reasons)
+
+
+def in_order(
+    requests: Iterable[Asked], prove: Callable[[Asked], Made], pool: Pool, jobs: int
+) -> Generator[Made]:
+    """What `prove` makes of each request, in their order, `jobs` at a time, with bounded memory. The requests
+    are drawn from the caller's thread. The pool is closed where it ends early."""
+    with ThreadPoolExecutor(jobs) as threads:
+        waiting: deque[Future[Made]] = deque()
         try:
             for request in requests:
                 waiting.append(threads.submit(prove, request))
@@ -385,3 +478,18 @@ def generate_many(
                 future.cancel()
             pool.close()
             raise
+
+
+def generate_many(
+    requests: Iterable[Request], *, jobs: int = 1, verify: bool = True, require: str | None = None
+) -> Iterator[Variant]:
+    """Variants in the order of the requests, `jobs` at a time, with bounded memory (see `outcomes`).
+
+    Raises:
+        NoValidVariantError: of the first request that gives none, after those before it were yielded.
+    """
+    with closing(outcomes(requests, jobs=jobs, verify=verify, require=require)) as made:
+        for one in made:
+            if isinstance(one, Exhausted):
+                raise no_variant(one.request, one.reasons)
+            yield one

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from .clean_scripts.library import load_job
 from .errors import UsageError
 from .factory import Variant, describe_data
+from .grader.by_trace.task import OwnTask
 from .grader.grade import Fix, Grader
 from .grader.judge import Judge
 from .grader.runner import Pool
@@ -20,12 +21,19 @@ from .grader.task import Task
 from .grader.verdict import Verdict
 from .mutators.base import canonical_bugs, mutator
 from .mutators.workspace import Workspace
+from .source.factory import OwnVariant
+from .source.task import is_own, own_task_of_folder, own_task_of_row, own_task_of_variant
 from .task_folder import line_of, read_task
 
-Source = Variant | Task | Mapping[str, Any] | str | os.PathLike[str]
+Source = Variant | OwnVariant | Task | OwnTask | Mapping[str, Any] | str | os.PathLike[str]
 """What a task may be given as: a variant, a task, a row of a JSONL file, or a task folder."""
 Submitted = Mapping[str, str] | str | os.PathLike[str]
 """What a submission may be given as: path → text, the text of the entry point, or a file or folder."""
+
+ONLY_GRADED = (
+    "was made of a script of somebody's own: `mldebug grade` and `mldebug explain` know it, episodes and "
+    "releases need a job of the library"
+)
 
 NOT_SOURCES = frozenset({"data", "__pycache__", "predictions.npz", "metrics.json"})
 """Of a submitted folder: what a job reads and writes, which is the harness's own."""
@@ -57,7 +65,7 @@ def grade(
     Raises:
         UsageError: the task cannot be read, or a submission's path names nothing.
     """
-    known = task_of(task)
+    known = any_task_of(task)
     fix = Fix(submission_files(submission, known), bugs, diagnosis)
     with ExitStack() as stack:
         run = (pool or stack.enter_context(Pool(1))).run
@@ -77,22 +85,40 @@ def grade_many(
     with ExitStack() as stack:
         run = (pool or stack.enter_context(Pool(jobs))).run
         grader = Grader(run, judge=judge, strict_seed_scoring=strict_seed_scoring)
-        yield from grader.grade_many(((task_of(task), fix) for task, fix in pairs), jobs=jobs)
+        yield from grader.grade_many(((any_task_of(task), fix) for task, fix in pairs), jobs=jobs)
 
 
-def task_of(source: Source) -> Task:
-    """The task, from whatever holds it.
+def any_task_of(source: Source) -> Task | OwnTask:
+    """The task, from whatever holds it, of a job of the library or of somebody's own script.
 
     Raises:
         UsageError: it does, but not whole, or was made by another version of the data.
     """
-    if isinstance(source, Task):
+    if isinstance(source, OwnTask | Task):
         return source
+    if isinstance(source, OwnVariant):
+        return own_task_of_variant(source)
     if isinstance(source, Variant):
         return task_of_variant(source)
     if isinstance(source, Mapping):
-        return task_of_row(source)
-    return task_of_folder(Path(source))
+        return own_task_of_row(source) if is_own(source.get("truth")) else task_of_row(source)
+    folder = Path(source)
+    records = read_task(folder)
+    if is_own(records["truth"]):
+        return own_task_of_folder(folder, records, _reference(folder))
+    return task_of_folder(folder)
+
+
+def task_of(source: Source) -> Task:
+    """The task, from whatever holds it, of a job of the library.
+
+    Raises:
+        UsageError: as `any_task_of`; or it is of somebody's own script.
+    """
+    found = any_task_of(source)
+    if isinstance(found, OwnTask):
+        raise UsageError(f"task {found.id}: {ONLY_GRADED}")
+    return found
 
 
 def task_of_variant(variant: Variant) -> Task:
@@ -124,6 +150,8 @@ def task_of_row(row: Mapping[str, Any]) -> Task:
     Raises:
         UsageError: the row is not whole, or its data would come out otherwise with this version.
     """
+    if is_own(row.get("truth")):
+        raise UsageError(f"this row's task {ONLY_GRADED}")
     try:
         files, reference, entrypoint = dict(row["files"]), dict(row["reference"]), str(row["entrypoint"])
         return _task(str(row["id"]), row["truth"], files, reference, entrypoint)
@@ -140,9 +168,9 @@ def task_of_folder(folder: Path) -> Task:
         UsageError: the folder is missing, is no task folder, or is not whole.
     """
     records = read_task(folder)
-    reference = _texts(folder / "solution" / "reference")
-    if not reference:
-        raise UsageError(f"{folder}: solution/reference holds no sources; generate the task again")
+    if is_own(records["truth"]):
+        raise UsageError(f"{folder}: {ONLY_GRADED}")
+    reference = _reference(folder)
     files = {}
     for name in reference:
         try:
@@ -157,6 +185,13 @@ def task_of_folder(folder: Path) -> Task:
             f"{folder}: its records are not those of a task ({type(error).__name__}: {error}); "
             "generate it again"
         ) from None
+
+
+def _reference(folder: Path) -> dict[str, str]:
+    reference = _texts(folder / "solution" / "reference")
+    if not reference:
+        raise UsageError(f"{folder}: solution/reference holds no sources; generate the task again")
+    return reference
 
 
 def _task(
@@ -194,7 +229,7 @@ def _task(
     )
 
 
-def submission_files(submission: Submitted, task: Task) -> Mapping[str, str]:
+def submission_files(submission: Submitted, task: Task | OwnTask) -> Mapping[str, str]:
     """Path → text of a submission.
 
     Raises:
@@ -208,13 +243,19 @@ def submission_files(submission: Submitted, task: Task) -> Mapping[str, str]:
         return {task.broken.entrypoint: submission}
     path = Path(submission)
     if path.is_dir():
-        found = _texts(path)
+        found = _own_texts(path) if isinstance(task, OwnTask) else _texts(path)
         if not found:
             raise UsageError(
                 f"submission {path}: holds no sources; name a file, or a folder with {'train.py'}"
             )
         return found
     return {task.broken.entrypoint: _text(path)}
+
+
+def _own_texts(folder: Path) -> dict[str, str]:
+    """Of a submission to a task of somebody's own script, the Python sources: what else lies there is its
+    data, or what a run of it wrote."""
+    return _texts(folder, lambda name: name.endswith(".py"), frozenset({"__pycache__"}))
 
 
 def _text(path: Path) -> str:
@@ -230,15 +271,21 @@ def _text(path: Path) -> str:
         return file.read(MOST_BYTES + 1).decode("utf-8", "surrogateescape")
 
 
-def _texts(folder: Path) -> dict[str, str]:
+def _texts(
+    folder: Path,
+    wanted: Callable[[str], bool] = lambda name: True,
+    left_out: Collection[str] = NOT_SOURCES,
+) -> dict[str, str]:
     """The sources below a folder: path → text. Data, artifacts, caches and hidden files are left out, links
     are not followed."""
     found: dict[str, str] = {}
     for place, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if name not in NOT_SOURCES and name[0] != ".")
+        folders[:] = sorted(name for name in folders if name not in left_out and name[0] != ".")
         for name in sorted(names):
             path = Path(place) / name
-            if name in NOT_SOURCES or name[0] == "." or path.is_symlink() or not path.is_file():
+            if name in left_out or name[0] == "." or path.is_symlink() or not path.is_file():
+                continue
+            if not wanted(name):
                 continue
             found[path.relative_to(folder).as_posix()] = _text(path)
             if len(found) > MOST_FILES:

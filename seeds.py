@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from typing import TypeVar
 
-ENGINE_VERSION = "1"
+ENGINE_VERSION = "2"
 """Part of every choice: a change of the engine that would change bytes raises it."""
 
 T = TypeVar("T")

@@ -7,11 +7,12 @@ import json
 import os
 import platform
 import shutil
+import sys
 import tempfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from .clean_scripts.data import data_files
 from .clean_scripts.library import load_job
@@ -20,7 +21,10 @@ from .factory import Proof, Variant, describe_data, opaque_id
 from .grader.evidence import job_data
 from .grader.oracles.base import Finding
 from .grader.runner.folder import checked_path
+from .grader.traits import traits
+from .mutators.compose import Injection
 from .mutators.workspace import Workspace, unified_patch
+from .output.ledger import Ledger
 from .seeds import ENGINE_VERSION
 
 BUDGET = 5
@@ -56,10 +60,11 @@ def canonical_json(value: Any) -> str:
 
 def task_record(variant: Variant) -> dict[str, Any]:
     """`task.json`: what an agent may know."""
-    return _task_record(variant.id, variant.alert, variant.entrypoint)
+    return agent_record(variant.id, variant.alert, variant.entrypoint)
 
 
-def _task_record(id: str, alert: str | None, entrypoint: str) -> dict[str, Any]:
+def agent_record(id: str, alert: str | None, entrypoint: str) -> dict[str, Any]:
+    """`task.json` of any task."""
     return {
         "schema": SCHEMA,
         "id": id,
@@ -78,35 +83,59 @@ def truth_record(variant: Variant) -> dict[str, Any]:
         "bugs": list(variant.bugs),
         "script": variant.script,
         "style": variant.style,
+        "base": {
+            "alternative": variant.base.alternative,
+            "structures": list(variant.base.structures),
+            "distractors": [vars(one) for one in variant.base.distractors],
+        },
         "seed": variant.seed,
         "index": variant.index,
         "attempt": variant.attempt,
         "device": variant.device,
         "data": dict(variant.data),
         "hidden_data_seed": variant.hidden_seed,
-        "injections": [
-            {
-                "bug": one.bug_class,
-                "manifestation": one.manifestation,
-                "choice": one.choice,
-                "site": {
-                    "file": one.site.file,
-                    "bytes": [one.site.start, one.site.end],
-                    "line": line_of(variant.reference[one.site.file], one.site.start),
-                    "function": one.site.qualname,
-                },
-                "edits": [
-                    {"file": edit.file, "bytes": [edit.start, edit.end], "replacement": edit.replacement}
-                    for edit in one.edits
-                ],
-            }
-            for one in variant.injections
-        ],
-        "versions": {
-            "engine": ENGINE_VERSION,
-            "mldebug": metadata.version("mldebug"),
-            "libcst": metadata.version("libcst"),
-        },
+        "injections": injection_records(variant.injections, variant.reference),
+        "versions": made_by(),
+    }
+
+
+def injection_records(injections: Iterable[Injection], reference: Mapping[str, str]) -> list[dict[str, Any]]:
+    """What was injected where, as `truth.json` holds it."""
+    return [
+        {
+            "bug": one.bug_class,
+            "manifestation": one.manifestation,
+            "choice": one.choice,
+            "site": {
+                "file": one.site.file,
+                "bytes": [one.site.start, one.site.end],
+                "line": line_of(reference[one.site.file], one.site.start),
+                "function": one.site.qualname,
+            },
+            "edits": [
+                {"file": edit.file, "bytes": [edit.start, edit.end], "replacement": edit.replacement}
+                for edit in one.edits
+            ],
+        }
+        for one in injections
+    ]
+
+
+def made_by() -> dict[str, str]:
+    """Versions that the bytes of a task follow from."""
+    return {
+        "engine": ENGINE_VERSION,
+        "mldebug": metadata.version("mldebug"),
+        "libcst": metadata.version("libcst"),
+    }
+
+
+def run_by() -> dict[str, str]:
+    """Versions that what was measured follows from."""
+    return {
+        "python": platform.python_version(),
+        "torch": metadata.version("torch"),
+        "numpy": metadata.version("numpy"),
     }
 
 
@@ -119,6 +148,7 @@ def validation_record(variant: Variant) -> dict[str, Any] | None:
     return {
         "schema": SCHEMA,
         "verified": proof.ok,
+        "shared_with": variant.shared_with,
         "alert": variant.alert,
         "runs": proof.runs,
         "seconds": round(proof.seconds, 3),
@@ -129,13 +159,16 @@ def validation_record(variant: Variant) -> dict[str, Any] | None:
         },
         "mutant": {"outcome": proof.broken.result.outcome, "exit_code": proof.broken.result.exit_code},
         "findings": {bug: finding_record(finding) for bug, finding in proof.findings.items()},
+        "traits": traits(
+            proof.broken,
+            variant.files,
+            variant.reference,
+            [one.edits for one in variant.injections],
+            len(variant.base.distractors),
+        ).record(),
         "discarded": list(variant.discarded),
         "guarantees": list(proof.broken.result.guarantees),
-        "versions": {
-            "python": platform.python_version(),
-            "torch": metadata.version("torch"),
-            "numpy": metadata.version("numpy"),
-        },
+        "versions": run_by(),
     }
 
 
@@ -202,7 +235,7 @@ def row_files(row: Mapping[str, Any]) -> tuple[str, dict[str, bytes]]:
             )
         if opaque_id(workspace, str(data["sha256"])) != row["id"]:
             raise ValueError("its sources are not those that its id was made from")
-        record = _task_record(row["id"], row["alert"], str(row["entrypoint"]))
+        record = agent_record(row["id"], row["alert"], str(row["entrypoint"]))
         found = {
             "task.json": canonical_json(record).encode(),
             "solution/truth.json": canonical_json(truth).encode(),
@@ -261,11 +294,28 @@ def folder_files(variant: Variant) -> dict[str, bytes]:
     return files
 
 
+class Made(Protocol):
+    """What a folder or a file of rows asks of a variant, whatever it was made of."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def index(self) -> int: ...
+    @property
+    def proved_before(self) -> bool: ...
+
+
 class OutputFolder:
     """Where one request's tasks go: whole folders only, appearing under their names at once.
 
     `request.json` beside them says which request they belong to, so that a rerun can tell its own work from
-    other things. Writing the same bytes again is not an error.
+    other things; `tasks.jsonl` names the task of each index, `skipped.jsonl` the indices that gave none.
+    Writing the same bytes again is not an error.
+
+    Args:
+        resume: insist that this request has begun here, and trust the tasks that are there; otherwise each of
+            them is made again and compared.
+        limit: how many indices are asked for.
 
     Raises:
         UsageError: the folder cannot be written, or holds other things.
@@ -273,16 +323,32 @@ class OutputFolder:
 
     MARK = "request.json"
     PARTIAL = ".partial-"
+    MADE = "tasks.jsonl"
+    SKIPPED = "skipped.jsonl"
 
-    def __init__(self, path: Path, request: Mapping[str, Any]) -> None:
+    def __init__(
+        self, path: Path, request: Mapping[str, Any], *, resume: bool = False, limit: int = sys.maxsize
+    ) -> None:
         self.path = path
-        mark = canonical_json({"schema": SCHEMA, "engine": ENGINE_VERSION, **request}).encode()
+        self._resume = resume
+        self._expected: dict[int, str] = {}
+        mark = request_mark(request)
+        if resume and not (path / self.MARK).is_file():
+            raise UsageError(
+                f"--resume: nothing was begun in {path} (it has no {self.MARK}); "
+                "run without --resume, or name the folder with --out"
+            )
         try:
             path.mkdir(parents=True, exist_ok=True)
             self._lock()
-            self._claim(mark)
-            with tempfile.TemporaryFile(dir=path):
-                pass
+            try:
+                self._claim(mark)
+                with tempfile.TemporaryFile(dir=path):
+                    pass
+                self.ledger = Ledger(path / self.MADE, path / self.SKIPPED, {}, limit)
+            except BaseException:
+                os.close(self._descriptor)
+                raise
         except OSError as error:
             raise UsageError(
                 f"--out {path}: cannot write there ({error.strerror or error}); "
@@ -295,67 +361,100 @@ class OutputFolder:
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            os.close(self._descriptor)
             raise UsageError(
                 f"--out {self.path}: another run is writing there; wait for it, or name another folder"
             ) from None
 
     def _claim(self, mark: bytes) -> None:
         found = self.path / self.MARK
-        others = [one for one in self.path.iterdir() if not one.name.startswith(self.PARTIAL)]
+        if found.is_file() and found.read_bytes() != mark and not self._has_tasks():
+            found.unlink()  # of a request that came to nothing
         if found.is_file():
             if found.read_bytes() != mark:
                 raise UsageError(
                     f"--out {self.path}: holds the tasks of another request (see {found.name} there); "
                     "name another folder, or empty this one"
                 )
-            for entry in self.path.glob(self.PARTIAL + "*"):
-                shutil.rmtree(entry, ignore_errors=True)
-        elif others:
+            for entry in self._entries():
+                if entry.startswith(self.PARTIAL):
+                    shutil.rmtree(self.path / entry, ignore_errors=True)
+        elif any(not entry.startswith(self.PARTIAL) for entry in self._entries()):
             raise UsageError(
                 f"--out {self.path}: is not empty and holds other things; name a new or an empty folder"
             )
         else:
-            partial = self.path / f"{self.PARTIAL}{self.MARK}"
-            partial.write_bytes(mark)
-            partial.rename(found)
+            write_mark(found, mark)
+
+    def _has_tasks(self) -> bool:
+        return any(one != self.MARK and not one.startswith(self.PARTIAL) for one in self._entries())
+
+    def _entries(self) -> Iterator[str]:
+        """The names in the folder, one at a time: there may be very many."""
+        with os.scandir(self.path) as entries:
+            for entry in entries:
+                yield entry.name
 
     def close(self) -> None:
         """Let others write here."""
+        self.ledger.close()
         os.close(self._descriptor)
 
-    def proved(self) -> dict[int, Proof]:
-        """Index → proof of the whole tasks that are there. A folder whose records do not fit together is left
-        out: its task is proved anew, and `write` says what differs."""
-        found: dict[int, Proof] = {}
-        for folder in self.path.iterdir():
-            try:
-                records = read_task(folder)
-                truth, validation = records["truth"], records["validation"] or {}
-                proof = Proof(
-                    truth["id"],
-                    int(truth["attempt"]),
-                    str(validation["alert"]),
-                    tuple(validation["discarded"]),
-                )
-                index = int(truth["index"])
-            except (UsageError, KeyError, TypeError, ValueError):
-                continue
-            if validation["verified"] is True and proof.id == records["task"].get("id") == folder.name:
-                found[index] = proof
-        return found
+    def done(self, index: int) -> bool:
+        """Whether an index needs no further work. Asked, like `proof`, in rising order only."""
+        found = self.ledger.at(index)
+        if found is None:
+            return False
+        record = found[1]
+        return "reasons" in record or (
+            self._resume and (self.path / str(record.get("id")) / "task.json").is_file()
+        )
 
-    def write(self, variant: Variant) -> tuple[Path, bool]:
-        """The task's folder, and whether it was written now (False: the same bytes were there already).
+    def proof(self, index: int) -> Proof | None:
+        """The proof of the task of an index; None where there is none, or its records do not fit together:
+        then it is proved anew, and `write` says what differs."""
+        found = self.ledger.at(index)
+        if found is None:
+            return None
+        id = self._expected[index] = str(found[1].get("id"))
+        try:
+            records = read_task(self.path / id)
+            truth, validation = records["truth"], records["validation"] or {}
+            proof = Proof(
+                truth["id"], int(truth["attempt"]), str(validation["alert"]), tuple(validation["discarded"])
+            )
+            fits = validation["verified"] is True and int(truth["index"]) == index
+        except (UsageError, KeyError, TypeError, ValueError):
+            return None
+        return proof if fits and proof.id == records["task"].get("id") == id else None
+
+    def skip(self, index: int, reasons: Mapping[str, int], same_as: int | None = None) -> None:
+        """Write down that an index gave no task (see `Ledger.skip`)."""
+        self.ledger.skip(index, reasons, same_as)
+
+    def write(self, variant: Made, files: Mapping[str, bytes]) -> tuple[Path, bool]:
+        """A variant's folder, and whether it was written now (False: the same bytes were there already).
+
+        files: path → content, as `folder_files` gives them.
 
         Raises:
             UsageError: the folder is there with other content.
         """
-        files = folder_files(variant)
+        expected = self._expected.pop(variant.index, variant.id)
+        if expected != variant.id:
+            raise UsageError(
+                f"{self.path / self.MADE}: names {expected} for index {variant.index}, but this request "
+                f"gives {variant.id}; move the folder away and begin anew"
+            )
         # A proof that was made again may round its alert otherwise; one that was recalled may not.
         measured = {"validation.json"} if variant.proved_before else {"validation.json", "task.json"}
         if variant.proved_before and (self.path / variant.id).exists():
-            files["validation.json"] = b""
-        return self.place(variant.id, files, measured)
+            files = {**files, "validation.json": b""}
+        placed = self.place(variant.id, files, measured)
+        if variant.index >= self.ledger.count:
+            record = {"id": variant.id, "index": variant.index}
+            self.ledger.add(variant.index, json.dumps(record, sort_keys=True).encode())
+        return placed
 
     def place(self, id: str, files: Mapping[str, bytes], measured: Collection[str] = ()) -> tuple[Path, bool]:
         """The same for a task that is there as files; `measured` ones must only be there.
@@ -391,6 +490,18 @@ class OutputFolder:
             if not place.is_file() or (name not in measured and place.read_bytes() != content):
                 return name
         return None
+
+
+def request_mark(request: Mapping[str, Any]) -> bytes:
+    """What says of an output which request it belongs to."""
+    return canonical_json({"schema": SCHEMA, "engine": ENGINE_VERSION, **request}).encode()
+
+
+def write_mark(place: Path, mark: bytes) -> None:
+    """Put a mark down, whole or not at all."""
+    partial = place.with_name(f"{OutputFolder.PARTIAL}{place.name}")
+    partial.write_bytes(mark)
+    partial.rename(place)
 
 
 def _umask() -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from ..errors import MldebugError
@@ -83,11 +83,13 @@ def read_action(value: Any) -> Action:
     if _characters(value) > MOST_ACTION_CHARACTERS:
         raise ActionRefused(f"the action is larger than {MOST_ACTION_CHARACTERS >> 20} Mi characters")
     kind = value.get("type")
-    if kind == "inspect":
-        return _read_inspect(value)
-    if kind == "fix":
-        return _read_fix(value)
-    raise ActionRefused('"type" must be "inspect" or "fix"')
+    if kind not in ("inspect", "fix"):
+        raise ActionRefused('"type" must be "inspect" or "fix"')
+    parts = ["type", *(field.name for field in fields(Inspect if kind == "inspect" else Fix))]
+    if foreign := sorted(str(name)[:40] for name in value if name not in parts)[:3]:
+        named = ", ".join(map(repr, foreign))
+        raise ActionRefused(f"{kind}: there is no {named}; it has: {', '.join(parts)}")
+    return _read_inspect(value) if kind == "inspect" else _read_fix(value)
 
 
 def _read_inspect(value: Mapping[str, Any]) -> Inspect:

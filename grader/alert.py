@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
-from .evidence import Observed
+from .evidence import Observed, Run
 
 SIGNIFICANT = 2
 """Digits shown of a figure: what processors round differently stays out of sight."""
@@ -12,6 +13,11 @@ SIGNIFICANT = 2
 
 def alert_text(run: Observed) -> str:
     """One or two sentences, borne out by the run: how it ended, and its last figures."""
+    return ending_text(run, run.final)
+
+
+def ending_text(run: Run, final: Mapping[str, float]) -> str:
+    """How a run ended, and if it did, figures by their names."""
     result = run.result
     if result.outcome == "timeout":
         return f"Training job was stopped after {result.wall_seconds:.0f} s without finishing."
@@ -23,7 +29,7 @@ def alert_text(run: Observed) -> str:
         steps = int((run.exception or {}).get("steps_before", 0) or 0)
         when = "after training had begun" if steps else "before the first training step"
         return f"Training job failed with exit code {result.exit_code}, {when}."
-    figures = [f"Final {name.replace('_', ' ')}: {figure(value)}." for name, value in run.final.items()]
+    figures = [f"Final {name.replace('_', ' ')}: {figure(value)}." for name, value in final.items()]
     return " ".join(["Training job finished.", *figures])
 
 

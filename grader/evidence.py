@@ -20,21 +20,10 @@ from .runner.request import METRICS, PREDICTIONS, Device, Limits, Probe, RunRequ
 
 
 @dataclass(frozen=True)
-class Observed:
-    """One run and what was read from it.
-
-    outputs: None where `predictions.npz` is missing or unusable.
-    problems: why artifacts are unusable or break the contract; empty when all is well.
-    metric: the job's metric on the scoring rows, computed here from labels the run never held.
-    final: the numbers under `final` in `metrics.json`; for people, they prove nothing.
-    """
+class Run:
+    """One run, and its trace read as hostile (None where it is not one that a recorder makes)."""
 
     result: RunResult
-    data: JobData
-    outputs: Outputs | None
-    problems: tuple[Problem, ...]
-    metric: float | None
-    final: Mapping[str, float]
 
     @property
     def finished(self) -> bool:
@@ -48,6 +37,28 @@ class Observed:
     def exception(self) -> Mapping[str, Any] | None:
         found = self.trace.get("exception")
         return found if isinstance(found, dict) else None
+
+
+@dataclass(frozen=True)
+class Observed(Run):
+    """One run of a job of the library and what was read from it.
+
+    outputs: None where `predictions.npz` is missing or unusable.
+    problems: why artifacts are unusable or break the contract; empty when all is well.
+    metric: the job's metric on the scoring rows, computed here from labels the run never held.
+    final: the numbers under `final` in `metrics.json`; for people, they prove nothing.
+    """
+
+    data: JobData
+    outputs: Outputs | None
+    problems: tuple[Problem, ...]
+    metric: float | None
+    final: Mapping[str, float]
+
+    def slim(self) -> Observed:
+        """How it ended and its figures, without arrays, output and trace."""
+        result = replace(self.result, stdout="", stderr="", artifacts={}, trace=None)
+        return replace(self, result=result, data=JobData({}, {}, np.empty(0)), outputs=None)
 
 
 @dataclass(frozen=True)

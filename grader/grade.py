@@ -13,6 +13,8 @@ from typing import Any
 from ..errors import RunnerError
 from ..mutators.base import canonical_bugs, mutator
 from ..mutators.workspace import Workspace, unified_patch
+from .by_trace.grade import TraceGrader
+from .by_trace.task import OwnTask
 from .evidence import Observer
 from .examination import Examination
 from .judge import Judge, Judgement, Question, default_judge
@@ -21,7 +23,7 @@ from .oracles.base import Repair
 from .predictions import Problem
 from .ruling import NO_START, SOLVED, Ruling, rule
 from .runner.request import Limits, RunRequest, RunResult
-from .submission import workspace_of
+from .submission import merged, workspace_of
 from .task import Task
 from .verdict import Verdict
 
@@ -78,17 +80,21 @@ class Grader:
         self._strict = strict_seed_scoring
         self._limits = limits
         self._lock = threading.Lock()
+        self._by_trace = TraceGrader(run)
         self._kept: OrderedDict[str, Examination] = OrderedDict()
         self._keep_rulings = keep_rulings
         self._rulings: OrderedDict[str, Ruled] = OrderedDict()
 
-    def grade(self, task: Task, fix: Fix, *, step: int | None = None, cap: float = EFFICIENCY_CAP) -> Verdict:
+    def grade(
+        self, task: Task | OwnTask, fix: Fix, *, step: int | None = None, cap: float = EFFICIENCY_CAP
+    ) -> Verdict:
         """The verdict on one submission. The same submission gets the same verdict, whatever it claims and
         whatever was graded before; a wrong claim costs as many runs as a right one.
 
         Raises:
             UsageError: step or cap make no sense.
             RunnerError: the machinery failed (a submission that breaks it gets a verdict).
+            UnusableScriptError: a script of somebody's own does not run here, so nothing can be compared.
         """
         started = time.monotonic()
         claim = claim_of(named(fix.bugs), task.bugs)
@@ -118,8 +124,11 @@ class Grader:
             facts=ruling.facts,
         )
 
-    def _rule(self, task: Task, files: Mapping[str, str]) -> Ruled:
-        workspace = workspace_of(task, files)
+    def _rule(self, task: Task | OwnTask, files: Mapping[str, str]) -> Ruled:
+        if isinstance(task, OwnTask):
+            workspace = merged(task.broken, files, task.job.data.keys())
+        else:
+            workspace = workspace_of(task, files)
         if isinstance(workspace, Problem):
             nothing = dict.fromkeys(task.bugs)
             return Ruled(Ruling(NO_START, nothing, "artifact", workspace.text, (workspace,)))
@@ -128,7 +137,11 @@ class Grader:
             known = self._rulings.get(key)
         if known is not None:
             return replace(known, runs=0)
-        found = self._rule_anew(task, workspace)
+        if isinstance(task, OwnTask):
+            ruling, runs, stable = self._by_trace.rule(task, workspace)
+            found = Ruled(ruling, len(runs), _common([one.guarantees for one in runs]), stable)
+        else:
+            found = self._rule_anew(task, workspace)
         if not found.stable:
             return found
         with self._lock:
@@ -175,7 +188,7 @@ class Grader:
                 self._kept.popitem(last=False)
             return found
 
-    def _assess(self, task: Task, diagnosis: str) -> Judgement:
+    def _assess(self, task: Task | OwnTask, diagnosis: str) -> Judgement:
         return self._judge.assess(
             Question(
                 bugs=task.bugs,
@@ -187,7 +200,7 @@ class Grader:
             )
         )
 
-    def grade_many(self, pairs: Iterable[tuple[Task, Fix]], *, jobs: int = 1) -> Iterator[Verdict]:
+    def grade_many(self, pairs: Iterable[tuple[Task | OwnTask, Fix]], *, jobs: int = 1) -> Iterator[Verdict]:
         """Verdicts in the order of the pairs, `jobs` at a time; only a few pairs are taken ahead."""
         if jobs == 1:
             yield from (self.grade(task, fix) for task, fix in pairs)

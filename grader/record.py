@@ -69,10 +69,44 @@ SHAPE: dict[str, Check] = {
 """What the grader reads of a record, and what it must look like."""
 
 
+def _moments(value: Any) -> bool:
+    """A list of [mean, deviation], both finite numbers."""
+    return (
+        isinstance(value, list)
+        and len(value) <= 64
+        and all(isinstance(pair, list) and len(pair) == 2 and all(map(_number, pair)) for pair in value)
+    )
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and -MOST < value < MOST
+
+
+MOST = 1e300
+"""Numbers beyond it could overflow where they are compared."""
+
+INPUTS: dict[str, Check] = {
+    "inputs": _counts(
+        "trained_on",
+        "evaluated",
+        "evaluated_only",
+        "kept_for_the_end",
+        complete=lambda value: isinstance(value, bool),
+        columns=_moments,
+        targets=_moments,
+    )
+}
+"""What is there besides where rows were followed."""
+
+
 def _fits(value: Mapping[str, Any], shape: Mapping[str, Check]) -> bool:
     return all(name in value and check(value[name]) for name, check in shape.items())
 
 
-def well_formed(record: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """The record, or None where it is not one that a recorder makes: it then counts as none at all."""
-    return record if record is not None and _fits(record, SHAPE) else None
+def well_formed(record: Mapping[str, Any] | None, *, inputs: bool = False) -> Mapping[str, Any] | None:
+    """The record, or None where it is not one that a recorder makes: it then counts as none at all.
+
+    inputs: whether it must tell of the rows that were trained on and evaluated.
+    """
+    shape = SHAPE | INPUTS if inputs else SHAPE
+    return record if record is not None and _fits(record, shape) else None

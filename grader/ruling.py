@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from .evidence import Observed
+from .evidence import Observed, Run
 from .examination import Examination
 from .oracles.base import Repair, oracles, still_there
 from .predictions import Problem
@@ -149,9 +149,9 @@ def equal(ours: Observed | None, theirs: Observed | None) -> bool:
 def behaves_like_broken(repair: Repair, broken: Examination) -> bool:
     """Whether a submission does just what the untouched job does, on hidden data.
 
-    A job that chooses its model on held-out rows can happen to choose the one that a correct job chooses. Where
-    the reference itself does what the broken job does, run 2 tells them apart, as it did when the job was
-    proved broken.
+    A job that chooses its model on held-out rows can happen to choose the one that a correct job chooses.
+    Where the reference itself does what the broken job does, run 2 tells them apart, as it did when the job
+    was proved broken.
     """
     ours, reference = repair.submission, repair.reference
     if not same_behaviour(ours.hidden, broken.hidden):
@@ -178,7 +178,7 @@ def same_behaviour(ours: Observed, theirs: Observed) -> bool:
     return bool(one) and all(one.get(fact) == other.get(fact) for fact in facts)
 
 
-def unfinished(run: Observed) -> tuple[float, Problem]:
+def unfinished(run: Run) -> tuple[float, Problem]:
     """The rung of a run that did not end well, and what a colleague would say of it."""
     result = run.result
     if result.outcome == "timeout":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ..errors import UsageError
@@ -19,10 +19,19 @@ DEEPEST_PATH = 8
 
 
 def workspace_of(task: Task, files: Mapping[Any, Any]) -> Workspace | Problem:
-    """The workspace that is run: the submission's files, and the task's for those it leaves out.
+    """The workspace that is run, of a task of the library; `data/` is the harness's own (see `merged`)."""
+    return merged(task.broken, files)
 
-    A name that is no plain relative path, a file below `data/` (the harness's own), text that cannot be
-    encoded, or more than there may be: a Problem that says so.
+
+def merged(
+    broken: Workspace, files: Mapping[Any, Any], data: Collection[str] | None = None
+) -> Workspace | Problem:
+    """The workspace that is run: the submission's files, and the broken job's for those it leaves out.
+
+    data: paths of the harness's own files; by default everything below `data/`.
+
+    A name that is no plain relative path, a file of the harness, text that cannot be encoded, or more than
+    there may be: a Problem that says so.
     """
     if not isinstance(files, Mapping):
         return Problem("unusable submission", "a submission is a mapping of paths to texts")
@@ -44,12 +53,15 @@ def workspace_of(task: Task, files: Mapping[Any, Any]) -> Workspace | Problem:
             )
         except UnicodeEncodeError:
             return Problem("unusable submission", f"{shown}: is not text that UTF-8 can hold")
-        if path.parts[0] == "data":
+        if data is None and path.parts[0] == "data":
             return Problem("unusable submission", f"{shown}: `data/` belongs to the harness")
+        if data is not None and name in data:
+            return Problem("unusable submission", f"{shown}: the job's data belongs to the harness")
     if total > MOST_BYTES:
         return Problem("unusable submission", f"more than {MOST_BYTES >> 20} MiB of sources")
-    merged = task.broken.files | dict(files)
-    for name in merged:
-        if any(other.startswith(name + "/") for other in merged):
+    together = broken.files | dict(files)
+    names = {*together, *(data or ())}
+    for name in names:
+        if any(other.startswith(name + "/") for other in names):
             return Problem("unusable submission", f"{name[:80]!a}: is a file and a folder at once")
-    return Workspace.of(merged, task.broken.entrypoint)
+    return Workspace.of(together, broken.entrypoint)

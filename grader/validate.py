@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..clean_scripts.spec import JobSpec
@@ -53,6 +53,14 @@ class Validation:
     @property
     def ok(self) -> bool:
         return self.discarded is None
+
+    def slim(self) -> Validation:
+        """The same without arrays, output and traces: what a record needs, to be kept for long."""
+        reference = self.reference
+        if reference is not None:
+            hidden, altered = (run and run.slim() for run in (reference.hidden, reference.altered))
+            reference = Evidence(reference.visible.slim(), hidden, altered, reference.altered_labels)
+        return replace(self, reference=reference, broken=self.broken and self.broken.slim())
 
 
 def validate(candidate: Candidate, run: Any, limits: Limits | None = None) -> Validation:

@@ -262,7 +262,9 @@ def test_a_record_that_does_not_fit_is_no_proof(
     record.write_text(json.dumps(json.loads(record.read_text()) | change))
     monkeypatch.chdir(tmp_path)
     executed = []
-    monkeypatch.setattr(factory, "verified", lambda request, run: executed.append(request) or pytest.exit)
+    monkeypatch.setattr(
+        factory, "verified", lambda request, run, shared: executed.append(request) or pytest.exit
+    )
     with pytest.raises(AttributeError):
         cli.run(["gen", "--bugs", "shape,device", "--seed", "7"], cli.cli, "mldebug")
     assert len(executed) == 1

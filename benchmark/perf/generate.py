@@ -40,15 +40,15 @@ def cold_start() -> float:
 
 
 def unverified(count: int) -> dict[str, float]:
-    """Styled bases once, then `count` variants over all classes and pairs on warm bases."""
+    """All bases once, then `count` variants over all classes and pairs on them."""
     from itertools import combinations
 
     from mldebug.clean_scripts.library import job_names
     from mldebug.factory import Request, styled_script
     from mldebug.factory import unverified as make
     from mldebug.mutators.base import bug_classes
+    from mldebug.mutators.bases import STYLE_COUNT
     from mldebug.mutators.compose import hostable
-    from mldebug.mutators.styles import STYLE_COUNT
 
     bases = [(name, style) for name in job_names() for style in range(STYLE_COUNT)]
     base_seconds = timed(lambda: [hostable(styled_script(*base)) for base in bases])

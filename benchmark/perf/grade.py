@@ -5,6 +5,7 @@
 For correct submissions, on CPU jobs and on the simulated accelerator: the seconds of a verdict (its runs with
 trace and sandbox, and everything around them); against as many runs of the same job in a warm child without
 a trace, and as many cold `python train.py` (on the plain CPU: a cold process has no simulated accelerator).
+Beside them the first seed's way of grading the same submission: one cold run, whose output it reads.
 """
 
 from __future__ import annotations
@@ -64,12 +65,16 @@ def table(lines: Sequence[Line]) -> str:
         here = [line for line in lines if line.device == device]
         if not here:
             continue
-        ratios = [line.verdict / line.warm for line in here], [line.cold / line.verdict for line in here]
-        seconds = [line.verdict for line in here]
-        rows.append(
-            [device, len(here), statistics.median(seconds), *(statistics.median(one) for one in ratios)]
+        columns = (
+            [line.verdict for line in here],
+            [line.runs for line in here],
+            [line.verdict / line.warm for line in here],
+            [line.cold / line.verdict for line in here],
+            [line.cold / line.runs for line in here],
         )
-    head = ["device", "verdicts", "median s", "verdict / same runs, untraced", "cold subprocesses / verdict"]
+        rows.append([device, len(here), *(statistics.median(one) for one in columns)])
+    head = ["device", "verdicts", "median s", "runs", "verdict / same runs, untraced"]
+    head += ["cold subprocesses / verdict", "first seed's way, s"]
     return tabulate(rows, head, floatfmt=".2f")
 
 

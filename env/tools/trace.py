@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 from typing import Any
 
+from ...python_ast import parse_expression
 from ..models import ActionRefused
 from ..workbench import Driven, Workbench
 from .base import MOST_CHARACTERS, Parameter
@@ -85,7 +85,7 @@ def _checked(text: str) -> str:
     if len(text) > LONGEST_EXPRESSION:
         raise ActionRefused(f"an expression has at most {LONGEST_EXPRESSION} characters")
     try:
-        ast.parse(text, mode="eval")
+        parse_expression(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         problem = error.msg if isinstance(error, SyntaxError) else str(error)
         raise ActionRefused(f"{text[:80]!a} is no Python expression: {problem[:100]}") from None

@@ -13,6 +13,7 @@ import numpy as np
 
 from ...clean_scripts.spec import Array, JobSpec
 from ..alter import jittered_scores, kept_scores
+from ..by_trace.case import Traced, number
 from ..evidence import Evidence, Observed
 from ..examination import Examination
 from ..predictions import Outputs
@@ -64,6 +65,7 @@ class Repair:
 
 
 Oracle = Callable[[Case], Finding]
+Sign = Callable[[Traced], Finding]
 StillThere = Callable[[Repair], str | None]
 """Why a bug is still there, as a sentence for the record (agents never see it); None if it is gone."""
 
@@ -91,6 +93,21 @@ def still_there() -> dict[str, StillThere]:
     """
     own = _defined("still_there")
     return {bug: own.get(bug, _by_oracle(judge)) for bug, judge in oracles().items()}
+
+
+@cache
+def signs() -> dict[str, Sign]:
+    """Bug class → what finds it in the trace of a script that does not follow the contract of the library's
+    jobs. A class whose module defines no `sign` cannot be proved there."""
+    return _defined("sign")
+
+
+def swallowed_more(traced: Traced) -> str | None:
+    """Whether more forwards or backwards raised and were caught than in the original."""
+    ours = number(traced.run, "swallowed")
+    if ours > number(traced.original.first, "swallowed"):
+        return f"{ours:.0f} forwards or backwards raised and were swallowed"
+    return None
 
 
 def _by_oracle(judge: Oracle) -> StillThere:

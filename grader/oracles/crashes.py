@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from ..evidence import Evidence, Observed
+from ..evidence import Evidence, Run
 
 Family = Literal["device", "shape", "other"]
 
@@ -55,7 +55,7 @@ def family(message: str) -> Family:
     return "shape" if SHAPE.search(message) else "other"
 
 
-def crash_of(run: Observed) -> tuple[Family, str] | None:
+def crash_of(run: Run) -> tuple[Family, str] | None:
     """The family and the text of the exception that ended a run, or None where none did."""
     if run.exception is None or run.result.outcome != "error":
         return None

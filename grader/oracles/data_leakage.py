@@ -8,7 +8,8 @@ import numpy as np
 
 from ...clean_scripts.spec import Array
 from ..alter import kept_scores
-from ..evidence import Observed
+from ..by_trace.case import Traced, number
+from ..evidence import Observed, Run
 from .base import ROUNDING, Case, Finding, Repair, distance, places, rows_moved, scale
 
 NAME = "data_leakage"
@@ -117,3 +118,93 @@ def loss_change(one: Observed, other: Observed) -> float:
     level = sum(abs(loss) for loss in first if math.isfinite(loss)) / len(first) or 1.0
     gaps = [0.0 if a == b or (a != a and b != b) else abs(a - b) for a, b in zip(first, second, strict=True)]
     return math.inf if any(map(math.isnan, gaps)) else max(gaps) / level
+
+
+FEWER_ROWS = 0.9
+"""Of the rows that the original only evaluates, the share that may be left in another run."""
+STILL_EVALUATES = 0.5
+"""Share of the rows which the original evaluates that a run must evaluate for its rows to be compared."""
+SHIFT = 1e-3
+"""Deviations by which the scale of what is trained on must differ: rounding moves it by 1e-6, statistics over
+a fifth more rows by a hundredth or so."""
+OF_THE_BUG = 0.25
+"""Of a submission: the share of the mutant's shift that it may keep (dividing by n − 1 moves a deviation)."""
+STANDARD = 1e-2
+"""Mean and deviation of standardised columns lie this close to 0 and 1."""
+
+
+def sign(traced: Traced) -> Finding:
+    """What execution alone can show of it; which kind of evidence it is stands in the facts.
+
+    rows: rows that the original only evaluates are trained on as well. selection: rows that the original
+    keeps for the end are evaluated while training goes on. scale: rows or targets that are trained on have
+    another scale, because its statistics are those of other rows.
+    """
+    run, original = traced.run, traced.original.first
+    if not run.finished:
+        return Finding(NAME, False, "a script that does not finish shows nothing of its rows")
+    if not (run.trace["inputs"]["complete"] and original.trace["inputs"]["complete"]):
+        return Finding(NAME, False, "too many different rows to follow", unclear=not traced.strict)
+    ours, theirs = (number(one, "inputs", "evaluated_only") for one in (run, original))
+    evaluates = number(run, "inputs", "evaluated") >= STILL_EVALUATES * number(
+        original, "inputs", "evaluated"
+    )
+    if theirs and evaluates and ours < FEWER_ROWS * theirs:
+        reason = f"{theirs:.0f} evaluated rows are never trained on in the original, {ours:.0f} are here"
+        return _shown(traced, "rows", reason, 1 - ours / theirs, 1 - FEWER_ROWS)
+    kept, theirs = (number(one, "inputs", "kept_for_the_end") for one in (run, original))
+    if theirs and evaluates and kept < FEWER_ROWS * theirs:
+        reason = (
+            f"the original keeps {theirs:.0f} rows for an evaluation after training, {kept:.0f} are kept here"
+        )
+        return _shown(traced, "selection", reason, 1 - kept / theirs, 1 - FEWER_ROWS)
+    for part, what in (("columns", "inputs"), ("targets", "targets")):
+        moved = _shift(run, original, part)
+        floor = SHIFT + BEYOND_REPEATING * _shift(traced.original.again, original, part)
+        if traced.broken is not None:
+            floor = max(floor, OF_THE_BUG * _shift(traced.broken, original, part))
+        if moved > floor:
+            reason = f"training {what} are scaled otherwise than the original's, by {moved:.2g} deviations"
+            if part == "columns" and _standard(original) and not _standard(run):
+                reason += "; the original's have mean 0 and deviation 1 over the rows it trains on, these not"
+            return _shown(traced, "scale", reason, moved, floor)
+    return Finding(NAME, False, "the rows trained on, and their scale, are the original's")
+
+
+BEYOND_REPEATING = 10.0
+"""How many times more than the original's own repetition."""
+
+
+def _shown(traced: Traced, kind: str, reason: str, effect: float, floor: float) -> Finding:
+    present = traced.strict or kind == "selection" or not traced.same_losses
+    if not present:
+        reason += ", without any effect on training losses"
+    facts = {"evidence": kind}
+    return Finding(NAME, present, reason, effect, floor, unclear=not present, facts=facts)
+
+
+def _shift(run: Run, original: Run, part: str) -> float:
+    """The largest change of a column's mean or deviation, in deviations of the original; infinite where there
+    are other columns, 0 where the original has none."""
+    if "inputs" not in run.trace:
+        return 0.0  # the mutant crashed before its trace could be read
+    ours, theirs = run.trace["inputs"][part], original.trace["inputs"][part]
+    if not theirs:
+        return 0.0
+    if len(ours) != len(theirs):
+        return math.inf
+    moved = 0.0
+    for (mean, spread), (old_mean, old_spread) in zip(ours, theirs, strict=True):
+        if (spread < 0) != (old_spread < 0):
+            return math.inf
+        unit = old_spread if old_spread > 0 else max(abs(old_mean), 1e-12)
+        moved = max(moved, abs(mean - old_mean) / unit, abs(spread - old_spread) / unit)
+    return moved
+
+
+def _standard(run: Run) -> bool:
+    """Whether the columns trained on have mean 0 and deviation 1 (or stand still)."""
+    columns = run.trace["inputs"]["columns"]
+    return bool(columns) and all(
+        abs(mean) < STANDARD and (abs(spread - 1) < STANDARD or spread < STANDARD) for mean, spread in columns
+    )

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
-from ..evidence import Observed
+from ..by_trace.case import Traced, number
+from ..evidence import Observed, Run
 from .base import Case, Finding, Repair
 from .training_collapse import below_band
 
@@ -96,3 +97,37 @@ def curve_factor(run: Observed, reference: Observed) -> float:
     if not ours or not theirs or not all(0 < loss < math.inf for loss in (*ours, *theirs)):
         return 1.0 if ours == theirs else math.inf
     return math.exp(sum(abs(math.log(a / b)) for a, b in zip(ours, theirs, strict=True)) / 10)
+
+
+def sign(traced: Traced) -> Finding:
+    """Mixed or empty gradients in a tenth of the steps, none in the original, and other losses."""
+    run, original = traced.run, traced.original.first
+    if not run.finished:
+        return Finding(NAME, False, "a script that does not finish shows nothing of its gradients' effect")
+    mixed, empty = number(run, "mixture", "violations"), number(run, "empty_steps")
+    steps = max(number(run, "optimizer_steps") or number(run, "backward_calls"), 1.0)
+    share = max(mixed, empty) / steps
+    facts = {"mixed": mixed, "empty_steps": empty, "steps": steps}
+    what = f"{mixed:.0f} mixed and {empty:.0f} empty gradients in {steps:.0f} steps"
+    if share >= MIXED_SHARE:
+        if number(original, "mixture", "violations") or number(original, "empty_steps"):
+            reason = f"{what}, but the original has such gradients too"
+            return Finding(NAME, False, reason, share, MIXED_SHARE, unclear=not traced.strict, facts=facts)
+        present = traced.strict or not traced.same_losses
+        reason = f"{what}, none in the original; training losses {'differ' if present else 'are the same'}"
+        return Finding(NAME, present, reason, share, MIXED_SHARE, unclear=not present, facts=facts)
+    if traced.strict and (found := _used_others(run, original)):
+        return Finding(NAME, True, found, facts=facts)
+    return Finding(NAME, False, "gradients are fresh at nearly every step", share, MIXED_SHARE, facts=facts)
+
+
+def _used_others(run: Run, original: Run) -> str | None:
+    """Sums of gradients that are kept outside `.grad`, where the original keeps none."""
+    unlike, steps = number(run, "used_gradients", "unlike"), number(run, "used_gradients", "steps")
+    theirs = number(original, "used_gradients", "unlike")
+    if unlike > UNLIKE_SHARE * max(steps, 1) and theirs <= UNLIKE_SHARE * steps:
+        return f"{unlike:.0f} of {steps:.0f} steps used gradients that are not those computed"
+    momentum = number(run, "momentum")
+    if momentum >= UNDAMPED > number(original, "momentum"):
+        return f"a momentum of {momentum:g} adds up all gradients there ever were"
+    return None

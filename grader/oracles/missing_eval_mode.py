@@ -5,6 +5,7 @@ Two keys, because each alone can be satisfied by a job that is still wrong, or b
 
 from __future__ import annotations
 
+from ..by_trace.case import Traced, number
 from .base import ROUNDING, Case, Finding, Repair, roughness, rows_moved
 
 NAME = "missing_eval_mode"
@@ -77,3 +78,26 @@ def still_there(repair: Repair) -> str | None:
     if rough is not None and rough > ROUGH:
         return f"next to equal rows are answered differently, by {rough:.3g} output scales"
     return None
+
+
+def sign(traced: Traced) -> Finding:
+    """Evaluation forwards with dropout or batch norm in training mode, where the original has none.
+
+    Where the original itself has such forwards (it measures its training rows so, say), those on rows that
+    are not trained on count.
+    """
+    run, original = traced.run, traced.original.first
+    if not run.finished:
+        return Finding(NAME, False, "a script that does not finish shows nothing of its evaluation")
+    kinds = ("noisy_calls", "noisy_rows_not_trained_on")
+    ours, theirs = ([number(one, "eval_forwards", kind) for kind in kinds] for one in (run, original))
+    layers = run.trace["eval_forwards"]["noisy_layers"]
+    facts = {"noisy_calls": ours[0], "noisy_rows": ours[1], "noisy_layers": layers}
+    which = 1 if theirs[0] else 0
+    if not ours[which]:
+        return Finding(NAME, False, "no noise in an evaluation that the original has not", facts=facts)
+    reason = f"{ours[0]:.0f} evaluation forwards ran {', '.join(layers)} in training mode"
+    if theirs[which]:
+        reason += "; the original does so itself"
+        return Finding(NAME, False, reason, unclear=not traced.strict, facts=facts)
+    return Finding(NAME, True, f"{reason}, none of the original's did", ours[which], 1.0, facts=facts)

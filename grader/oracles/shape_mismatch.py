@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from .base import Case, Finding, Repair, swallowed
-from .crashes import crashes
+from ..by_trace.case import Traced, number
+from .base import Case, Finding, Repair, swallowed, swallowed_more
+from .crashes import crash_of, crashes
 from .training_collapse import below_band
 
 NAME = "shape_mismatch"
@@ -37,3 +38,18 @@ def still_there(repair: Repair) -> str | None:
     if finding.present or finding.unclear:
         return finding.reason
     return swallowed(repair)
+
+
+def sign(traced: Traced) -> Finding:
+    """An exception that speaks of sizes, or a broadcast at an elementwise loss that the original has not."""
+    crash = crash_of(traced.run)
+    if crash is not None and crash[0] == "shape":
+        return Finding(NAME, True, f"the script crashes on shapes ({crash[1]})", 1.0, 1.0)
+    ours = number(traced.run, "loss_shapes", "mismatched")
+    if ours and not number(traced.original.first, "loss_shapes", "mismatched"):
+        first = traced.run.trace["loss_shapes"]["first"] or {}
+        reason = f"an elementwise loss broadcasts {first.get('input')} against {first.get('target')}"
+        return Finding(NAME, True, f"{reason} in {ours:.0f} calls, never in the original", ours, 1.0)
+    if traced.strict and (found := swallowed_more(traced)):
+        return Finding(NAME, True, found)
+    return Finding(NAME, False, "no exception about shapes, no broadcast that the original has not")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from .base import ROUNDING, Case, Finding, Repair, rows_moved
+from ..by_trace.case import Traced, by_chance, final_loss, lost_share
+from .base import ROUNDING, Case, Finding, Repair, rows_moved, signs
 
 NAME = "training_collapse"
 
@@ -73,3 +74,40 @@ def _other_reason(case: Case) -> str | None:
     if moved is not None and math.isfinite(moved) and moved > ROUNDING:
         return "predictions do not follow their rows"
     return None
+
+
+LOST, STILL_LOST = 0.3, 0.15
+"""Share of the original's progress (the fall of its training loss) that a mutant must lack to be called
+collapsed, and that a submission may lack at most."""
+GAINED = 1.0
+"""A training loss that falls by twice what the original's does is no better training: its sign or its meaning
+was changed."""
+BEYOND_CHANCE = 3.0
+"""How many times more than the original differs from itself with other seeds."""
+
+
+def sign(traced: Traced) -> Finding:
+    """A training loss that ends not finite or clearly worse than the original's, for no other class's
+    reason."""
+    if not traced.run.finished:
+        return Finding(NAME, False, "a script that does not finish shows nothing of where training ends")
+    lost = lost_share(traced.run, traced.original.first)
+    if lost is None:
+        reason = "the original's own training loss does not fall"
+        return Finding(NAME, False, reason, unclear=not traced.strict)
+    floor = STILL_LOST if traced.strict else LOST
+    facts = {"final_loss": final_loss(traced.run), "original": final_loss(traced.original.first)}
+    amount = f"the training loss ends at {facts['final_loss']:.3g}, the original's at {facts['original']:.3g}"
+    if -GAINED < lost < floor:
+        unclear = lost > floor / 2
+        return Finding(NAME, False, amount, lost, floor, unclear=unclear and not traced.strict, facts=facts)
+    for other, look in signs().items():
+        if other != NAME and (found := look(traced)).present:
+            return Finding(NAME, False, f"{amount}, but {found.reason}", lost, floor, facts=facts)
+    chance = by_chance(traced)
+    facts["by_chance"] = chance
+    far = max(lost, -lost - GAINED) if math.isfinite(lost) else lost
+    present = far >= max(floor if lost > 0 else 0.0, BEYOND_CHANCE * chance)
+    if not present:
+        amount += f"; its own seeds move it as far ({chance:.2g} of its progress)"
+    return Finding(NAME, present, amount, lost, floor, unclear=not present and not traced.strict, facts=facts)

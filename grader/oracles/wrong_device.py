@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from .base import Case, Finding, Repair, swallowed
-from .crashes import crashes
+from ..by_trace.case import Traced, number
+from .base import Case, Finding, Repair, swallowed, swallowed_more
+from .crashes import crash_of, crashes
 
 NAME = "wrong_device"
 
@@ -53,3 +54,22 @@ def not_shifted(repair: Repair) -> str | None:
     if plain.outputs.same_as(theirs.hidden.outputs) and not shifted.outputs.same_as(theirs.shifted.outputs):
         return "a part of the work that the reference does on the accelerator is done elsewhere"
     return None
+
+
+def sign(traced: Traced) -> Finding:
+    """An exception that speaks of devices, or work that left the accelerator which the original uses."""
+    crash = crash_of(traced.run)
+    if crash is not None and crash[0] == "device":
+        return Finding(NAME, True, f"the script crashes on devices ({crash[1]})", 1.0, 1.0)
+    kinds = {"step": "optimizer steps", "eval": "evaluation forwards"}
+    if traced.strict:
+        kinds["train"] = "training forwards"
+    for kind, what in kinds.items():
+        ours = number(traced.run, "devices", f"{kind}_cpu")
+        theirs = [number(traced.original.first, "devices", f"{kind}_{where}") for where in ("cpu", "cuda")]
+        if ours and theirs[1] and not theirs[0]:
+            reason = f"{ours:.0f} {what} ran on the CPU, none of the original's did"
+            return Finding(NAME, True, reason, ours, 1.0)
+    if traced.strict and (found := swallowed_more(traced)):
+        return Finding(NAME, True, found)
+    return Finding(NAME, False, "no exception about devices; work stayed where the original's does")

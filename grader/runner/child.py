@@ -33,6 +33,8 @@ SPOILING = ("no_gradient", "no_backward")
 """Probes that are the recorder's to carry out."""
 SEED = 0
 """Of every generator a script might use without seeding it: the same request has to give the same bytes."""
+OTHER_SEED = 1_000_003
+"""What is added to each seed where a run is asked for with other seeds."""
 AT_STARTUP = frozenset(
     {"abc", "codecs", "encodings", "genericpath", "io", "os", "posixpath", "site", "stat", "sys", "zipimport"}
 )
@@ -159,9 +161,13 @@ def _prepare_torch(order: dict[str, Any]) -> Any:
         from ..device import install
 
         install(shifted=order["probe"] == "shifted_device")
+    if order["probe"] == "reseeded":
+        _reseed()
+    if not order["trace"]:
+        return None
     from ..trace import Recorder
 
-    return Recorder(spoil=order["probe"] if order["probe"] in SPOILING else "") if order["trace"] else None
+    return Recorder(spoil=order["probe"] if order["probe"] in SPOILING else "", inputs=order["inputs"])
 
 
 def _settle_entropy() -> None:
@@ -175,6 +181,34 @@ def _settle_entropy() -> None:
 
     random.Random.seed = seeded  # type: ignore[method-assign]
     random._urandom = stream.randbytes  # type: ignore[attr-defined]
+
+
+def _reseed() -> None:
+    """Give every generator another seed than the one that the script sets (or leaves unset)."""
+    import numpy
+    import torch
+
+    places: list[tuple[Any, str]] = [(torch, "manual_seed"), (torch.random, "manual_seed")]
+    places += [(torch.cuda, "manual_seed"), (torch.cuda, "manual_seed_all")]
+    places += [(numpy.random, name) for name in ("seed", "default_rng", "RandomState")]
+    places.append((random, "seed"))
+    for space, name in places:
+        setattr(space, name, _with_other_seeds(getattr(space, name)))
+    for seed in (random.seed, numpy.random.seed, torch.manual_seed):
+        seed(SEED)
+
+
+def _with_other_seeds(original: Any) -> Any:
+    def seeded(*args: Any, **kwargs: Any) -> Any:
+        if args and isinstance(args[0], int) and not isinstance(args[0], bool):
+            args = ((args[0] + OTHER_SEED) % 2**32, *args[1:])
+        kwargs = {
+            name: (value + OTHER_SEED) % 2**32 if name == "seed" and isinstance(value, int) else value
+            for name, value in kwargs.items()
+        }
+        return original(*args, **kwargs)
+
+    return seeded
 
 
 def _become(workspace: Path, order: dict[str, Any]) -> str:

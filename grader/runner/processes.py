@@ -105,6 +105,15 @@ def proportional_bytes(pid: int) -> int:
     return 0
 
 
+def seconds_waited(pid: int) -> float:
+    """How long a process's first thread was ready to run and had no processor, by /proc/PID/schedstat
+    (nanoseconds run, nanoseconds waited, slices); 0 where the kernel does not say."""
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
+
+
 def tree_below(root: int, most: int | None = None) -> Tree:
     """The descendants of a process, without itself; counting ends soon after `most` of them."""
     if not _has_children_files():

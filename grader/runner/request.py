@@ -13,13 +13,18 @@ Outcome = Literal["ok", "error", "signal", "timeout", "memory"]
 """How a run ended: exit code 0 · another exit code · killed by a signal of its own making · the wall or
 CPU limit · the memory limit."""
 
-Probe = Literal["", "no_gradient", "no_backward", "shifted_device"]
+Probe = Literal["", "no_gradient", "no_backward", "shifted_device", "reseeded"]
 """What is done to a run on purpose, to learn what its results depend on: nothing · every gradient that the
 autograd engine hands out is zero · those that it accumulates in `.grad` are · products and convolutions on
-the simulated accelerator come out scaled."""
+the simulated accelerator come out scaled · every seed that the script sets, or leaves unset, is another."""
 
 PREDICTIONS = "predictions.npz"
 METRICS = "metrics.json"
+
+
+MOST_PATIENCE = 4
+"""Times the wall limit after which a run is stopped in any case. Below, the time does not count that it
+waited for a processor: a busy machine must not turn a slow job into one that does not finish."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,7 @@ class Limits:
     """Bounds of one run. Seconds, MiB, counts and bytes."""
 
     wall_seconds: float = 30.0
+    """Without the time in which the run waited for a processor (up to three times as much)."""
     cpu_seconds: int = 30
     memory_mib: int = 3072
     """Address space is no measure (torch maps gigabytes): resident memory of the whole process tree."""
@@ -46,6 +52,7 @@ class RunRequest:
     trace: whether the run is observed from inside (its record is `RunResult.trace`).
     collect: paths to bring back, where the run wrote them as regular files.
     probe: an intervention, see `Probe`.
+    inputs: whether the trace follows which rows are trained on and evaluated (see grader/trace/inputs).
     """
 
     files: Mapping[str, bytes]
@@ -56,6 +63,7 @@ class RunRequest:
     collect: tuple[str, ...] = (METRICS, PREDICTIONS)
     limits: Limits = field(default_factory=Limits)
     probe: Probe = ""
+    inputs: bool = False
 
 
 @dataclass(frozen=True)

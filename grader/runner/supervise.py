@@ -13,9 +13,9 @@ from typing import Literal
 
 from .jail import Room
 from .limits import THREADS_PER_PROCESS
-from .processes import Tree, proportional_bytes
+from .processes import Tree, proportional_bytes, seconds_waited
 from .protocol import ProtocolError
-from .request import Limits
+from .request import MOST_PATIENCE, Limits
 
 Reason = Literal["timeout", "memory", "processes"]
 
@@ -126,7 +126,7 @@ class _Watch:
         self._room = room
         self._limits = limits
         self._memory = limits.memory_mib << 20
-        self._deadline = started + limits.wall_seconds
+        self._deadline = self._first_deadline = started + limits.wall_seconds
         self._next = started + LOOK_SECONDS
         self._twice: dict[int, int] = {}
         self._measured: dict[int, float] = {}
@@ -138,7 +138,7 @@ class _Watch:
     def look(self) -> Reason | None:
         """The limit that is broken, if one is."""
         now = time.monotonic()
-        if now >= self._deadline:
+        if now >= self._deadline and now >= self._extended():
             return "timeout"
         if now < self._next:
             return None
@@ -152,6 +152,12 @@ class _Watch:
         self.peak = max(self.peak, held)
         self._next = time.monotonic() + LOOK_SECONDS
         return "memory" if held > self._memory else None
+
+    def _extended(self) -> float:
+        """The deadline, put off by the time for which the run could have gone on and had no processor."""
+        most = self._limits.wall_seconds * (MOST_PATIENCE - 1)
+        self._deadline = self._first_deadline + min(seconds_waited(self._pid), most)
+        return self._deadline
 
     def _held(self, tree: Tree, files: int) -> int:
         """Resident bytes of the tree and of its files: pages counted twice are taken off where they decide, a

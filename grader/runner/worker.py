@@ -19,7 +19,7 @@ from .folder import RunFolder, checked_path, new_base, remove_tree
 from .packing import packed
 from .processes import end_marked
 from .protocol import FAILED, LONGEST_FAILURE, ProtocolError, receive, send
-from .request import RunRequest, RunResult
+from .request import MOST_PATIENCE, RunRequest, RunResult
 
 START_SECONDS = 180.0
 """Importing torch takes 2-4 s; a cold disk on a busy machine has been seen to take a minute."""
@@ -243,6 +243,7 @@ class Worker:
             "device": request.device,
             "trace": request.trace,
             "probe": request.probe,
+            "inputs": request.inputs,
             "limits": asdict(request.limits),
         }
         try:
@@ -251,7 +252,7 @@ class Worker:
             raise ZygoteLost(f"the zygote is gone: {error.strerror}") from None
         except ProtocolError as error:
             raise UsageError(f"the arguments of a run are too long: {error}") from None
-        answer, descriptors = self._receive(request.limits.wall_seconds + GRACE_SECONDS)
+        answer, descriptors = self._receive(MOST_PATIENCE * request.limits.wall_seconds + GRACE_SECONDS)
         if "failed" in answer:
             raise ZygoteLost(str(answer["failed"]))
         if "unusable" in answer:

@@ -19,6 +19,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
+from .inputs import Inputs, sample_of
 from .parameters import grad_fn_of
 from .quiet import Faults, Quiet
 from .rows import Keys, Sketch, row_keys
@@ -122,6 +123,8 @@ class Forwards:
         self.clock: Callable[[], int] = int
         """How many backward calls there have been."""
         self._evaluated_at: set[int] = set()
+        self.inputs: Inputs | None = None
+        """Follows which rows are trained on and evaluated; None where nobody asked."""
 
     def noisy_rows_beside(self, known: Keys) -> int:
         """Rows that noisy evaluations saw and that are not among the known ones."""
@@ -213,23 +216,33 @@ class Forwards:
                 elif node is not None and not any(node is edge for edge in edges):
                     edges.append(node)
         for forward in forwards:
+            followed = self.inputs if forward.counted else None
             if differentiated or forward.differentiated:
                 self.training.add(forward)
+                if followed is not None:
+                    followed.trained(forward.keys, forward.sample)
                 continue
             self.evaluation.add(forward)
+            number = None
+            if followed is not None and edges:
+                number = followed.perhaps(forward.keys)
+            elif followed is not None:
+                followed.evaluated(forward.keys)
             if not edges:
                 self._evaluated_at.add(self.clock())
             if edges:
-                hook = self._mover(forward)
+                hook = self._mover(forward, number)
                 for edge in edges:
                     edge.register_prehook(hook)
 
-    def _mover(self, forward: Forward) -> Callable[..., None]:
+    def _mover(self, forward: Forward, number: int | None) -> Callable[..., None]:
         def reached(gradients: Any) -> None:
             if not forward.differentiated and self._active():
                 forward.differentiated = True
                 self.evaluation.add(forward, -1)
                 self.training.add(forward)
+                if self.inputs is not None and number is not None:
+                    self.inputs.trained(forward.keys, forward.sample, number)
 
         return reached
 
@@ -242,12 +255,15 @@ class Forwards:
         result: object,
     ) -> None:
         forward.rows = rows_of(args, kwargs)
-        trains = torch.is_grad_enabled() and not self.training.rows_seen.complete
-        if forward.noise or trains:
+        graded = torch.is_grad_enabled()
+        trains = graded and not self.training.rows_seen.complete
+        if forward.noise or trains or self.inputs is not None:
             first = first_tensor(args, kwargs)
             if first is not None and first.dim() and first.shape[0] == forward.rows:
                 with Quiet():
                     forward.keys = row_keys(_unwrap(first)[0])
+                    if self.inputs is not None and graded:
+                        forward.sample = sample_of(_unwrap(first)[0])
         parameter = next(module.parameters(), None)
         forward.counted = parameter is not None
         where = parameter if parameter is not None else next(tensors_in(result), None)

@@ -11,7 +11,7 @@ from torch import nn
 
 from .forwards import NAMED_LAYERS, Forwards
 from .losses import LossShapes
-from .quiet import Faults
+from .quiet import Faults, Quiet
 from .threads import Thread
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]
@@ -140,5 +140,9 @@ class Functional:
             if isinstance(given, torch.Tensor) and isinstance(target, torch.Tensor):
                 crossed = _is_expanded(given) and _is_expanded(target)
                 self._shapes.compare(name, given.shape, target.shape, crossed=crossed)
+                inputs = self._forwards.inputs
+                if inputs is not None and torch.is_grad_enabled() and given.requires_grad:
+                    with Quiet():
+                        inputs.target(target)
 
         return look

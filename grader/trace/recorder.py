@@ -16,6 +16,7 @@ from .engine import Engine
 from .forwards import Forwards
 from .functional import Functional
 from .gradients import Mixture
+from .inputs import Inputs
 from .losses import Losses, LossShapes
 from .optimizers import Optimizers, plain
 from .parameters import Leaves
@@ -50,12 +51,13 @@ class Recorder:
     0
 
     spoil: `no_gradient` or `no_backward` has the engine hand out zeros (see `engine`).
+    inputs: follow which rows are trained on and evaluated (see `inputs`), under `inputs` in the record.
 
     One recorder is used once. Hooks never raise into the script: what fails inside them is listed in the
     record's `faults`. A script can forge all of it: it runs in the same process.
     """
 
-    def __init__(self, *, spoil: str = "") -> None:
+    def __init__(self, *, spoil: str = "", inputs: bool = False) -> None:
         self.record: dict[str, Any] | None = None
         self._active = False
         self._faults = Faults()
@@ -79,6 +81,8 @@ class Recorder:
             spoil,
         )
         self._forwards.clock = self._backward_calls
+        if inputs:
+            self._forwards.inputs = Inputs(self._backward_calls)
         self._optimizers = Optimizers(self._faults, self._leaves, self._mixture, self._usage)
         self._missing: list[str] = []
         self._patches: list[tuple[Patch, Any]] = []
@@ -177,12 +181,15 @@ class Recorder:
     def _assemble(self) -> dict[str, Any]:
         parameters: dict[str, Any] = {"tensors": 0, "elements": 0, "digest": ""}
         trained_rows, noisy_rows = 0, 0
+        followed: dict[str, Any] = {}
         with self._faults.guard("stop"), Quiet():
             self._mixture.finish()
             parameters = self._leaves.summary()
             trained = self._forwards.training.rows_seen.rows()
             trained_rows = len(trained)
             noisy_rows = self._forwards.noisy_rows_beside(trained)
+            if self._forwards.inputs is not None:
+                followed = {"inputs": self._forwards.inputs.summary()}
         losses, training, evaluation = self._losses, self._forwards.training, self._forwards.evaluation
         return {
             "version": VERSION,
@@ -225,4 +232,5 @@ class Recorder:
             "swallowed": self._forwards.swallowed,
             "faults": self._faults.notes,
             "missing_hooks": self._missing,
+            **followed,
         }

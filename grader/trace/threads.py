@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 from types import FrameType
+from typing import Any
 
 from torch import nn
 
@@ -22,6 +23,8 @@ class Forward:
 
     rows: int = 0
     keys: Keys = field(default_factory=lambda: NONE)
+    sample: Any = None
+    """Numbers of those rows, where inputs are followed."""
     noise: set[str] = field(default_factory=set)
     counted: bool = False
     cuda: bool = False

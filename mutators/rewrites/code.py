@@ -13,6 +13,7 @@ from functools import cached_property, lru_cache
 
 import libcst as cst
 
+from ...python_ast import parse_module
 from .caution import READS_DOCS, reads_names, reads_source
 
 LARGEST = 200_000
@@ -34,7 +35,7 @@ def parsed(text: str) -> ast.Module | None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             text.encode()
-            tree = ast.parse(text)
+            tree = parse_module(text)
             compile(tree, "<rewritten>", "exec", dont_inherit=True)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None

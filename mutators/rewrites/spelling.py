@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from typing import Any
 
+from ...python_ast import parse_module
 from ..styles.bindings import find_bindings
 from ..styles.blank_lines import BlankLines
 from ..styles.breaks import Breaks
@@ -181,7 +182,7 @@ def _kept(code: Code) -> Iterator[str]:
 
 def _same_but_texts(text: str, old: ast.Module) -> bool:
     """Whether two programs differ in strings that stand alone only."""
-    return ast.dump(_without_texts(ast.parse(text))) == ast.dump(_without_texts(deepcopy(old)))
+    return ast.dump(_without_texts(parse_module(text))) == ast.dump(_without_texts(deepcopy(old)))
 
 
 def _without_texts(tree: ast.Module) -> ast.Module:

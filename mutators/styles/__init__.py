@@ -6,12 +6,11 @@ changes what source looks like and what a run prints, never what it computes or 
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import libcst as cst
 
-from ...seeds import ENGINE_VERSION, Draw
+from ...seeds import Draw
 from ..workspace import Workspace, check_python
 from .blank_lines import BlankLines
 from .breaks import Breaks
@@ -23,13 +22,7 @@ from .literals import Literals
 from .names import Names
 from .output import Output
 
-__all__ = ["KINDS", "STYLE_COUNT", "Kind", "StyleExample", "restyle", "styled_base"]
-
-STYLE_COUNT = 32
-"""Styles per script. Each is analysed once and kept, so that bugs are spliced in at full speed."""
-
-BASES_KEPT = 256
-"""Styled bases that are remembered: all styles of eight scripts, a few megabytes of text."""
+__all__ = ["KINDS", "Kind", "StyleExample", "restyle"]
 
 KINDS: tuple[Kind[Any], ...] = (
     Names(),
@@ -62,9 +55,3 @@ def restyle(workspace: Workspace, draw: Draw) -> Workspace:
     for path in trees:
         check_python(path, files[path])
     return Workspace.of(files, workspace.entrypoint)
-
-
-@lru_cache(maxsize=BASES_KEPT)
-def styled_base(workspace: Workspace, script_name: str, style: int) -> Workspace:
-    """One of the styles of a script, `style` in [0, STYLE_COUNT). About 0.2 s the first time."""
-    return restyle(workspace, Draw("style", ENGINE_VERSION, script_name, style))

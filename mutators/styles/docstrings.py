@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Literal, TypeVar
 
 import libcst as cst
 
+from ...python_ast import literal
 from ...seeds import Draw
 from .hints import safe_sentences, speaks_of_bugs
 from .kind import Kind, StyleExample, Trees, each
@@ -124,8 +124,8 @@ class _Docstrings(cst.CSTTransformer):
             text = next((one for one in options if one != "." and not speaks_of_bugs(one)), None)
         if text == old:
             return list(body)
-        if text is not None and ast.literal_eval(literal := f'"""{text}"""') == text:
-            line = body[0].with_changes(body=[cst.Expr(cst.SimpleString(literal))])
+        if text is not None and literal(quoted := f'"""{text}"""') == text:
+            line = body[0].with_changes(body=[cst.Expr(cst.SimpleString(quoted))])
             return [line, *body[1:]]
         rest = list(body[1:])
         if rest:

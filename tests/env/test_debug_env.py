@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ from mldebug.grader.judge import OfflineJudge
 from mldebug.grader.runner import Pool
 from mldebug.mutators.base import bug_classes
 from mldebug.mutators.workspace import unified_patch
-from mldebug.task_folder import json_row
+from mldebug.task_folder import json_row, row_files
 
 from ..written import rows, task
 
@@ -134,6 +135,8 @@ def test_a_fix_stays_in_the_working_copy(env: DebugEnv) -> None:
         ({"type": "fix", "bugs": [], "files": {"data/train.npz": ""}}, "may not be changed"),
         ({"type": "fix", "bugs": [], "script": "x" * (3 << 20)}, "larger than"),
         ({"type": "fix", "bugs": [], "patch": "hello"}, "patch"),
+        ({"type": "fix", "bugs": [], "scripts": "x"}, "there is no 'scripts'; it has: type, bugs"),
+        ({"type": "inspect", "tool": "view_source", "path": "x"}, "there is no 'path'"),
     ],
 )
 def test_what_makes_no_sense_is_refused_and_costs_a_step(env: DebugEnv, action: Any, told: str) -> None:
@@ -240,6 +243,16 @@ def test_a_task_that_was_never_proved_is_refused(services: Services) -> None:
         DebugEnv(services).reset(task=row)
     with pytest.raises(UsageError, match="no task was given"):
         Services([])
+
+
+def test_a_folder_made_from_a_row_is_a_task(services: Services, tmp_path: Path) -> None:
+    id, files = row_files(rows()[NAMES[0]])
+    for path, content in files.items():
+        place = tmp_path / id / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(content)
+    env = DebugEnv(services)
+    assert env.reset(task=tmp_path / id) == env.reset(task=rows()[NAMES[0]])
 
 
 @pytest.mark.parametrize("arguments", [{"seed": -1}, {"seed": True}, {"seed": "7"}, {"bugs": ["nope"]}])

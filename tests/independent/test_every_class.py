@@ -122,6 +122,19 @@ def test_ten_seeds_of_every_class_and_pair_hold_on_fresh_data(
 
 
 @pytest.mark.deep
+def test_all_twenty_triples(checker: Any, evidence: Callable[[str, dict[str, Any]], None]) -> None:
+    """No bug of three hides behind another: each fails alone, and all three together."""
+    triples = list(combinations(bug_classes(), 3))
+    tally, against = Tally(), []
+    for variant in generate_many([Request(bugs, SEED) for bugs in triples], jobs=2):
+        tally.add(variant)
+        against += judged(checker, variant, FRESH)
+    figures = {"emitted": tally.emitted, "attempted": tally.attempted, "discarded": dict(tally.reasons)}
+    evidence("triples", {**figures, "disagreements": against})
+    assert tally.emitted == len(triples) == 20 and against == []
+
+
+@pytest.mark.deep
 @pytest.mark.parametrize("script_name", job_names())
 def test_every_site_and_choice_of_every_class_fails_alone(
     script_name: str, evidence: Callable[[str, dict[str, Any]], None]

@@ -250,7 +250,7 @@ def test_a_closed_pool_says_so_and_closing_ends_a_run_of_another_thread(request_
     pool.close()
     thread.join(PATIENCE)
     assert failures == ["the run was interrupted: its pool was closed"]
-    assert holders(str(base)) == []
+    assert until(lambda: holders(str(base)) == [])
     with pytest.raises(RunnerError, match="closed"):
         pool.run(request_for(""))
     pool.close()

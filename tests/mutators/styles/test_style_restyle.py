@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from mldebug.clean_scripts.library import job_names, load_job, sources
 from mldebug.errors import SpliceError
-from mldebug.mutators.styles import STYLE_COUNT, restyle, styled_base
+from mldebug.mutators.bases import base
+from mldebug.mutators.styles import restyle
 from mldebug.mutators.styles.hints import speaks_of_bugs
 from mldebug.mutators.styles.keywords import KNOWN
 from mldebug.mutators.workspace import Workspace
@@ -210,28 +211,25 @@ def test_any_draw_gives_the_same_program(name: str, number: int) -> None:
     assert_no_remark_gives_away(new)
 
 
+def styled(name: str, number: int) -> Workspace:
+    return restyle(clean(name), Draw("style", name, number))
+
+
 @pytest.mark.parametrize("name", job_names())
 def test_styles_differ(name: str) -> None:
-    styled = [styled_base(clean(name), name, style) for style in range(STYLE_COUNT)]
-    distinct = len(set(styled))
-    named = len({frozenset(re.findall(r"[A-Za-z_]\w*", text_of(one))) for one in styled})
-    print(f"{name}: {distinct} distinct texts and {named} distinct sets of words of {STYLE_COUNT}")
+    all_of_them = [styled(name, number) for number in range(32)]
+    distinct = len(set(all_of_them))
+    named = len({frozenset(re.findall(r"[A-Za-z_]\w*", text_of(one))) for one in all_of_them})
+    print(f"{name}: {distinct} distinct texts and {named} distinct sets of words of 32")
     assert distinct >= LEAST_DISTINCT
-
-
-def test_styled_base_is_the_restyling_of_its_number_and_is_kept() -> None:
-    name = job_names()[0]
-    assert styled_base(clean(name), name, 3) is styled_base(clean(name), name, 3)
-    assert styled_base.cache_info().maxsize
 
 
 CHILD = """
 import hashlib, json, sys
-from mldebug.mutators.styles import styled_base
-from mldebug.mutators.workspace import Workspace
-for name, style, files, entrypoint in reversed(json.load(sys.stdin)):
-    styled = styled_base(Workspace.of(files, entrypoint), name, style)
-    print(name, style, hashlib.sha256(repr(styled.sources).encode()).hexdigest())
+from mldebug.mutators.bases import base
+for name, style in reversed(json.load(sys.stdin)):
+    made = base(name, style).workspace
+    print(name, style, hashlib.sha256(repr(made.sources).encode()).hexdigest())
 """
 
 
@@ -239,9 +237,8 @@ def test_another_process_with_another_hash_seed_gives_the_same_bytes() -> None:
     requests, expected = [], []
     for name in job_names():
         for style in (5, 2):
-            requests.append((name, style, clean(name).files, clean(name).entrypoint))
-            styled = styled_base(clean(name), name, style)
-            digest = hashlib.sha256(repr(styled.sources).encode()).hexdigest()
+            requests.append((name, style))
+            digest = hashlib.sha256(repr(base(name, style).workspace.sources).encode()).hexdigest()
             expected.append(f"{name} {style} {digest}")
     for seed in ("0", "4242"):
         run = subprocess.run(

@@ -1,0 +1,401 @@
+"""What is left of a workspace when everything is taken away that is spelling and not program.
+
+Two workspaces with the same normal form are the same program: their own names are called otherwise, their
+literals, comments, docstrings and layout are written otherwise, they hold other code that never runs, or they
+define independent functions in another order. Whatever it cannot be sure of stays in the form, so that equal
+forms say more than different ones. Nothing runs.
+"""
+
+from __future__ import annotations
+
+import ast
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from itertools import groupby
+
+import libcst as cst
+
+from ..python_ast import parse_module
+from ..seeds import digest
+from .rewrites.caution import READS_DOCS, docstrings
+from .rewrites.code import Code, read
+from .rewrites.idle import MODULES
+from .styles.bindings import Bindings, find_bindings
+from .styles.keywords import KNOWN
+from .workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Own:
+    """A name of the workspace's own, wherever it occurs: which one counts, how it is spelled does not."""
+
+    spelling: str
+
+
+Token = str | Own
+Statement = tuple[Token, ...]
+"""A simple statement, or the head of a compound one. The first token is where it stands, e.g. `body 2`."""
+
+
+def normal_form(
+    workspace: Workspace, *, like: Workspace | None = None, numbers: bool = True, printed: bool = True
+) -> str:
+    """The text that all spellings of a program share; a workspace that may read its own source is its own.
+
+    like: see `statements`; without it, equal forms are the same program for sure.
+    numbers, printed: whether numbers, and statements that only print, belong to the program; without, the
+        form tells what kind of program it is: for counting, not for a proof.
+    """
+    found = statements(workspace, like=like, numbers=numbers, printed=printed)
+    if found is None:
+        return repr((workspace.entrypoint, workspace.sources))
+    return "\n".join(numbered(found))
+
+
+def form_digest(workspace: Workspace) -> str:
+    """A hash of the normal form."""
+    return digest("normal form", normal_form(workspace)).hex()
+
+
+def numbered(found: Iterable[Statement]) -> list[str]:
+    """Statements as text: own names become numbers in the order in which they first occur."""
+    known: dict[str, int] = {}
+    return [
+        " ".join(
+            f"·{known.setdefault(token.spelling, len(known))}" if isinstance(token, Own) else token
+            for token in statement
+        )
+        for statement in found
+    ]
+
+
+def own_names(workspace: Workspace) -> frozenset[str]:
+    """The names that a normal form does without."""
+    code = _code(workspace)
+    if code is None or code.reads_names:
+        return frozenset()
+    found = _bindings(code)
+    return found.names | found.attributes
+
+
+def statements(
+    workspace: Workspace, *, like: Workspace | None = None, numbers: bool = True, printed: bool = True
+) -> list[Statement] | None:
+    """The statements of all files, in order, before own names are numbered.
+
+    like: a workspace whose own names are taken for those of this one, as those of a mutant's reference are.
+
+    None: a file does not parse, or may read its own source.
+    """
+    code, model = _code(workspace), _code(like or workspace)
+    if code is None or model is None:
+        return None
+    found = _bindings(model)
+    if code.reads_names:
+        found = Bindings(frozenset(), frozenset(), found.taken, {}, found.modules)
+    trees = {path: _parsed(text) for path, text in code.texts}
+    documented = READS_DOCS & {name for tree in trees.values() for name in _mentioned(tree)}
+    lines: list[Statement] = [("entry", repr(workspace.entrypoint))]
+    for tree in trees.values():
+        if not documented:
+            _rewrite(tree, partial(_is_one_of, docstrings(tree)))
+        if not printed:
+            _rewrite(tree, _prints)
+        _drop_dead(tree)
+    if not code.reads_names:
+        _drop_unused(trees, code.origins)
+    for path, tree in trees.items():
+        _name_keywords(tree)
+        spelling = _Spelling(found, numbers)
+        lines.append(("file", repr(path)))
+        body = tree.body if code.reads_names else _ordered(tree.body, spelling, code.origins)
+        for statement in body:
+            lines += spelling.statement(statement, "")
+    lines += [("data", repr(one)) for one in workspace.sources if not one[0].endswith(".py")]
+    return lines
+
+
+def _code(workspace: Workspace) -> Code | None:
+    files = {path: text for path, text in workspace if path.endswith(".py")}
+    return read(files, workspace.entrypoint)
+
+
+def _bindings(code: Code) -> Bindings:
+    return _remembered(code.texts)
+
+
+@lru_cache(maxsize=128)
+def _remembered(texts: tuple[tuple[str, str], ...]) -> Bindings:
+    return find_bindings({path: cst.parse_module(text) for path, text in texts})
+
+
+def _parsed(text: str) -> ast.Module:
+    """A tree of one's own, which may be changed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return parse_module(text)
+
+
+# -- what is left out ---------------------------------------------------------------------------------------
+
+Body = list[ast.stmt]
+
+
+def _bodies(tree: ast.AST) -> Iterator[tuple[ast.AST, str, Body]]:
+    for node in ast.walk(tree):
+        for name in ("body", "orelse", "finalbody"):
+            body = getattr(node, name, None)
+            if isinstance(body, list):
+                yield node, name, body
+
+
+def _rewrite(tree: ast.AST, out: Callable[[ast.stmt], bool]) -> None:
+    """Leave out the statements for which `out` holds; a body that must not be empty gets a `pass`."""
+    for node, name, body in _bodies(tree):
+        body[:] = [one for one in body if not out(one)]
+        if not body and name == "body" and not isinstance(node, ast.Module):
+            body.append(ast.Pass())
+
+
+def _is_one_of(texts: set[ast.AST], one: ast.stmt) -> bool:
+    return isinstance(one, ast.Expr) and one.value in texts
+
+
+def _prints(one: ast.stmt) -> bool:
+    call = one.value if isinstance(one, ast.Expr) else None
+    return isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "print"
+
+
+def _idle(one: ast.stmt) -> bool:
+    """A statement without effect: `pass`, a constant, `assert True`, a block that never runs."""
+    if isinstance(one, ast.Pass):
+        return True
+    if isinstance(one, ast.Expr):
+        return isinstance(one.value, ast.Constant)
+    if isinstance(one, ast.Assert):
+        return isinstance(one.test, ast.Constant) and bool(one.test.value)
+    if isinstance(one, ast.If | ast.While) and not one.orelse:
+        return isinstance(one.test, ast.Constant) and not one.test.value and not _matters(one.body)
+    return False
+
+
+_BINDING = (
+    ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom, ast.Global, ast.Nonlocal,
+    ast.Yield, ast.YieldFrom, ast.Await, ast.ExceptHandler, ast.MatchAs, ast.MatchStar, ast.MatchMapping,
+)  # fmt: skip
+
+
+def _matters(body: Sequence[ast.stmt]) -> bool:
+    """Whether code matters though it never runs: it binds a name, or makes its function a generator."""
+    return any(
+        isinstance(node, _BINDING) or (isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load))
+        for one in body
+        for node in ast.walk(one)
+    )
+
+
+def _drop_dead(tree: ast.Module) -> None:
+    for _node, _name, body in _bodies(tree):
+        for index, one in enumerate(body):
+            ends = isinstance(one, ast.Return | ast.Raise | ast.Break | ast.Continue)
+            if ends and not _matters(body[index + 1 :]):
+                del body[index + 1 :]
+                break
+    _rewrite(tree, _idle)
+
+
+def _drop_unused(trees: Mapping[str, ast.Module], origins: Mapping[str, str]) -> None:
+    """Functions that are mentioned nowhere else, and imports of that sort that only look up a module."""
+    counted: dict[str, int] = {}
+    for tree in trees.values():
+        for name in _mentioned(tree):
+            counted[name] = counted.get(name, 0) + 1
+    for tree in trees.values():
+        tree.body[:] = [one for one in tree.body if not _unused(one, counted, origins)]
+
+
+def _unused(one: ast.stmt, counted: Mapping[str, int], origins: Mapping[str, str]) -> bool:
+    if isinstance(one, ast.FunctionDef):
+        special = one.name.startswith("__")  # a module's `__getattr__` is called by name
+        return counted[one.name] == 1 and not special and _seen_when_made(one, origins) is not None
+    if isinstance(one, ast.Import) and len(one.names) == 1:
+        alias = one.names[0]
+        return alias.asname is None and alias.name in MODULES and counted[alias.name] == 1
+    return False
+
+
+def _mentioned(tree: ast.AST) -> Iterator[str]:
+    """Every identifier, each time it occurs, and every word of a text."""
+    for node in ast.walk(tree):
+        for _name, value in ast.iter_fields(node):
+            for one in value if isinstance(value, list) else [value]:
+                if isinstance(one, str):
+                    yield from _words(one)
+
+
+def _words(text: str) -> list[str]:
+    return "".join(one if one.isalnum() or one == "_" else " " for one in text).split()
+
+
+# -- order of definitions ------------------------------------------------------------------------------------
+
+
+def _ordered(body: Body, spelling: _Spelling, origins: Mapping[str, str]) -> Iterator[ast.stmt]:
+    """The statements of a file; independent neighbouring definitions in an order that no name decides."""
+    for movable, group in groupby(body, key=lambda one: _seen_when_made(one, origins) is not None):
+        run = list(group)
+        names = [one.name for one in run if isinstance(one, ast.FunctionDef | ast.ClassDef)]
+        seen = {name for one in run for name in _seen_when_made(one, origins) or ()}
+        if movable and len(set(names)) == len(names) and not seen & set(names):
+            run.sort(key=spelling.shape)
+        yield from run
+
+
+_VALUES = (ast.Name, ast.Constant, ast.Tuple, ast.Load)
+_TYPES = (*_VALUES, ast.Attribute, ast.Subscript, ast.BinOp, ast.BitOr)
+"""What defaults and annotations may be made of: nothing that runs code of the workspace."""
+
+
+def _seen_when_made(one: ast.stmt, origins: Mapping[str, str]) -> set[str] | None:
+    """The names that making a definition looks up; None where it might do more, or is no definition."""
+    if getattr(one, "type_params", ()) or getattr(one, "decorator_list", ()):
+        return None
+    if isinstance(one, ast.ClassDef):
+        if one.keywords or any(_origin(base, origins) != "torch.nn.Module" for base in one.bases):
+            return None
+        found: set[str] = set()
+        for inner in one.body:
+            if not isinstance(inner, ast.Pass | ast.FunctionDef):
+                return None
+            seen = set() if isinstance(inner, ast.Pass) else _seen_when_made(inner, origins)
+            if seen is None:
+                return None
+            found |= seen
+        return found
+    if not isinstance(one, ast.FunctionDef):
+        return None
+    args = one.args
+    every = [*args.posonlyargs, *args.args, *args.kwonlyargs, args.vararg, args.kwarg]
+    values = _nodes([*args.defaults, *args.kw_defaults])
+    types = _nodes([one.returns, *(arg.annotation for arg in every if arg)])
+    if all(isinstance(node, _VALUES) for node in values) and all(isinstance(node, _TYPES) for node in types):
+        return {node.id for node in [*values, *types] if isinstance(node, ast.Name)}
+    return None
+
+
+def _nodes(expressions: Iterable[ast.expr | None]) -> list[ast.AST]:
+    return [node for one in expressions if one is not None for node in ast.walk(one)]
+
+
+# -- spelling ------------------------------------------------------------------------------------------------
+
+
+def _name_keywords(tree: ast.Module) -> None:
+    """Name the arguments that styles name or not (see `styles.keywords`), where that is possible."""
+    origins: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                whole = alias.name if alias.asname else alias.name.split(".")[0]
+                origins[alias.asname or whole] = whole
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            origins |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        position, name = KNOWN.get(_origin(node.func, origins), (0, ""))
+        if name and len(node.args) == position + 1 and not any(isinstance(a, ast.Starred) for a in node.args):
+            node.keywords.insert(0, ast.keyword(name, node.args.pop()))
+
+
+def _origin(function: ast.expr, origins: Mapping[str, str]) -> str:
+    parts: list[str] = []
+    while isinstance(function, ast.Attribute):
+        parts.append(function.attr)
+        function = function.value
+    root = origins.get(function.id, "") if isinstance(function, ast.Name) else ""
+    return ".".join([root, *reversed(parts)])
+
+
+_NAMES = frozenset({"id", "name", "names", "rest", "arg", "attr"})
+"""Fields of syntax nodes that hold identifiers."""
+
+_UNSPELLED = frozenset({"ctx", "kind", "type_comment", "type_ignores", "lineno"})
+
+
+@dataclass
+class _Spelling:
+    """Spells syntax as tokens, the same for every Python that parses it."""
+
+    own: Bindings
+    numbers: bool
+    _found: list[Statement] = field(default_factory=list)
+
+    def shape(self, one: ast.stmt) -> list[list[str]]:
+        """A definition without its own names: what it is sorted by."""
+        return [[t if isinstance(t, str) else "·" for t in line] for line in self.statement(one, "")]
+
+    def statement(self, one: ast.stmt, place: str) -> list[Statement]:
+        """A statement and those inside it."""
+        before, self._found = self._found, []
+        self._statement(one, place, None)
+        found, self._found = self._found, before
+        return found
+
+    def _statement(self, one: ast.stmt, place: str, owner: ast.AST | None) -> None:
+        head: list[Token] = [place]
+        self._found.append(())  # its place is before those of the statements inside it
+        index = len(self._found) - 1
+        head += self._node(one, place, owner)
+        self._found[index] = tuple(head)
+
+    def _node(self, node: ast.AST, place: str, owner: ast.AST | None) -> Iterator[Token]:
+        yield type(node).__name__
+        if isinstance(node, ast.Constant):
+            number = isinstance(node.value, int | float | complex) and not isinstance(node.value, bool)
+            yield repr(node.value) if self.numbers or not number else "number"
+            return
+        yield "("
+        for name, value in ast.iter_fields(node):
+            if name in _UNSPELLED or value is None or value == []:
+                continue
+            yield f"{name}="
+            for one in value if isinstance(value, list) else [value]:
+                if isinstance(one, ast.stmt):
+                    self._statement(one, f"{place} {name}", node)
+                elif isinstance(node, ast.Call) and isinstance(one, ast.keyword):
+                    yield from self._keyword(node, one, place)
+                elif isinstance(one, ast.alias):
+                    yield from self._alias(node, one)
+                elif isinstance(one, ast.AST):
+                    yield from self._node(one, place, node)
+                elif isinstance(one, str) and name in _NAMES:
+                    yield self._name(node, one, owner)
+                else:
+                    yield repr(one)
+        yield ")"
+
+    def _name(self, node: ast.AST, name: str, owner: ast.AST | None) -> Token:
+        of_self = (
+            isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self"
+        )
+        method = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and isinstance(owner, ast.ClassDef)
+        if of_self or method:
+            return Own(f".{name}") if name in self.own.attributes else repr(name)
+        if isinstance(node, ast.Attribute):
+            return repr(name)
+        return Own(name) if name in self.own.names else repr(name)
+
+    def _keyword(self, call: ast.Call, one: ast.keyword, place: str) -> Iterator[Token]:
+        known = self.own.parameters.get(call.func.id, ()) if isinstance(call.func, ast.Name) else ()
+        own = one.arg is not None and one.arg in known and one.arg in self.own.names
+        yield Own(str(one.arg)) if own else repr(one.arg)
+        yield from self._node(one.value, place, one)
+
+    def _alias(self, node: ast.AST, one: ast.alias) -> Iterator[Token]:
+        internal = isinstance(node, ast.ImportFrom) and node.module in self.own.modules
+        for name in (one.name, one.asname):
+            if name is not None:
+                yield Own(name) if internal and name in self.own.names else repr(name)

@@ -1,0 +1,1 @@
+"""Where variants go: rows and folders, many of them, and going on after a kill."""

@@ -1,0 +1,1 @@
+"""Scripts of somebody's own: read, broken, proved and graded by their trace."""
