@@ -9,7 +9,7 @@ from ..data import IntArray, Integers, fixed
 from ..spec import Band, Field, JobData, JobSpec, Metric, brier_skill
 
 GENERATOR = "molecule-families-1"
-TRAIN_ROWS = 1000
+TRAIN_ROWS = 1200
 SCORE_ROWS = 2000
 ATOMS = 10
 FEATURES = 8
@@ -19,12 +19,12 @@ FAMILIES = 3
 NEAREST = 3
 RINGS = 2
 
-# Signals are in units of 1 / 256 deviation. In a molecule of a family, one signal of every atom follows the mean
-# of another one over the atom's neighbours, plus or minus, by FOLLOW / 256, and has NOISE / 256 of its own. In
-# other molecules it follows what the neighbours of an atom APART places further on send, so that no signal
-# says anything without the bonds.
+# Signals are in units of 1 / 256 deviation. In a molecule of a family, one signal of every atom follows the
+# mean of another one over the atom's neighbours, plus or minus, by FOLLOW / 256, and has NOISE / 256 of its
+# own. In other molecules it follows what the neighbours of an atom APART places further on send, so that no
+# signal says anything without the bonds.
 FOLLOW = 256
-NOISE = 160
+NOISE = 120
 APART = 5
 
 # Features are multiples of 1 / 64; what follows is in the features' own units.
@@ -94,8 +94,8 @@ ADAM = "torch.optim.Adam(net.parameters(), lr=options.lr)"
 
 ALTERNATIVES = (
     Alternative("other seed", (("train.py", "random_seed: int = 11", "random_seed: int = 12"),)),
-    Alternative("learning rate x 0.5", (("train.py", "lr: float = 1e-2", "lr: float = 5e-3"),)),
-    Alternative("learning rate x 2", (("train.py", "lr: float = 1e-2", "lr: float = 2e-2"),)),
+    Alternative("learning rate x 0.5", (("train.py", "lr: float = 1.2e-2", "lr: float = 6e-3"),)),
+    Alternative("learning rate x 2", (("train.py", "lr: float = 1.2e-2", "lr: float = 2.4e-2"),)),
     Alternative("batches of 16", (("train.py", "batch_size: int = 32", "batch_size: int = 16"),)),
     Alternative("batches of 48", (("train.py", "batch_size: int = 32", "batch_size: int = 48"),)),
     Alternative("14 epochs", (("train.py", "epochs: int = 10", "epochs: int = 14"),)),
@@ -161,8 +161,15 @@ SPEC = JobSpec(
     ),
     output_shape=(FAMILIES,),
     metric=Metric("brier_skill", brier_skill),
-    band=Band(floor=0.6, margin=0.03, reason="not measured yet"),
+    band=Band(
+        floor=0.69,
+        margin=0.03,
+        reason="the reference and 20 honest alternatives on data seeds 0 to 19, 420 runs: reference 0.784 to "
+        "0.829 (mean 0.807, sd 0.010); lowest of all 0.704 (constant learning rate; the next 0.738, layer "
+        "norm); largest sd 0.020. Floor: the lowest less a slack of 0.01, rounded down. Margin: ten times "
+        "the machine noise of 0.003.",
+    ),
     generate=generate,
     generator=GENERATOR,
-    reseed_factor=1.2,
+    reseed_factor=1.13,
 )

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ class Options:
     # optimisation
     epochs: int = 10
     batch_size: int = 32
-    lr: float = 1e-2
+    lr: float = 1.2e-2
     lr_drops: tuple = (6, 8)  # epochs after which the rate falls
     lr_factor: float = 0.3
 
@@ -96,7 +97,7 @@ def main(options):
         history.append({"epoch": epoch, "train_loss": train_loss, "test_loss": test_loss, "hits": hits})
         print(f"{epoch:3d}  loss {train_loss:.3f}  on test molecules {test_loss:.3f}, {hits:.1%} right")
 
-    with open("metrics.json", "w") as file:
+    with Path("metrics.json").open("w") as file:
         json.dump({"history": history, "final": history[-1]}, file, indent=1)
     np.savez(
         "predictions.npz",
