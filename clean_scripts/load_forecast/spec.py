@@ -152,8 +152,17 @@ SPEC = JobSpec(
     ),
     output_shape=(HORIZON,),
     metric=Metric("r_squared", r_squared),
-    band=Band(floor=0.75, margin=0.04, reason="not yet measured"),
+    band=Band(
+        floor=0.75,
+        margin=0.03,
+        reason="the reference and 13 honest alternatives on data seeds 0 to 19, 280 runs (python -m "
+        "mldebug.grader.calibrate load_forecast): reference mean 0.855, sd 0.008, min 0.835; lowest of all "
+        "0.764 (SGD with momentum; the next 0.806, range 0 to 1); largest sd 0.020. Floor: the lowest less a "
+        "slack of 0.01, rounded down. Margin: ten times the machine noise of 0.003. On seeds 0 to 3 the "
+        "nearest bugs reach 0.541 (only the head learns) and 0.497 (an output that cannot be negative); a "
+        "hundred times the learning rate 0.20, a ten-thousandth and gradients that are not zeroed below 0.",
+    ),
     generate=generate,
     generator=GENERATOR,
-    reseed_factor=1.3,
+    reseed_factor=1.14,
 )
