@@ -125,8 +125,8 @@ SPEC = JobSpec(
         reason="the reference and 14 honest alternatives on data seeds 0 to 19, 300 runs: reference 0.772 to "
         "0.831 (mean 0.805, sd 0.016); lowest of all 0.686 (half the rate, constant after the warm-up; mean "
         "0.761, sd 0.029, the largest), next 0.744 (learning rate x 0.5). Floor: the lowest less a slack of "
-        "0.01, rounded down. Margin: the largest sd, 0.029, rounded up, and a hundredth more. A hundred times "
-        "the learning rate reaches -0.0002 at most on the same seeds.",
+        "0.01, rounded down. Margin: the largest sd, 0.029, rounded up, and a hundredth more. A hundred "
+        "times the learning rate reaches -0.0002 at most on the same seeds.",
     ),
     generate=generate,
     generator=GENERATOR,
