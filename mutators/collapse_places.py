@@ -129,7 +129,13 @@ def other_order(script: Script, labels: cst.Subscript, index: cst.BaseExpression
 def training_selections(script: Script) -> frozenset[cst.Subscript]:
     """Every `labels[train_idx]` that takes the training rows of an array, beside parts that are held out."""
     everything = [(scope, part) for scope in scopes(script) for part in parts(script, scope)]
-    return frozenset(part.node for scope, part in everything if held_out(script, scope, part))
+    found = [part.node for scope, part in everything if held_out(script, scope, part)]
+    ours, theirs = read_apart(script)
+    for node in ours:  # functions that take no arguments read the parts as globals
+        bases = [other.value for other in theirs if script.scope(other) is script.scope(node)]
+        if dotted(node.value) and dotted(node.value) in map(dotted, bases):
+            found.append(node)
+    return frozenset(found)
 
 
 def trained_on(script: Script, rows: cst.BaseExpression) -> bool:
@@ -142,13 +148,35 @@ def trained_on(script: Script, rows: cst.BaseExpression) -> bool:
 def holds_rows_out(script: Script) -> bool:
     """Whether evaluation may see other rows than training: there are selections of training rows, or it reads
     a selection that training does not, or both read what something called a split gives them."""
-    if training_selections(script):
-        return True
-    trained = reached(script, (*training_inputs(script), *training_targets(script)))
-    evaluated = reached(script, evaluation_ends(script))
-    return any(
-        isinstance(node, cst.Call) and node in trained and "split" in called(node) for node in evaluated
-    ) or any(isinstance(node, cst.Subscript) and not is_entry(node) for node in evaluated - trained)
+    splitting = [
+        node
+        for node in training_reach(script) & evaluation_reach(script)
+        if isinstance(node, cst.Call) and "split" in called(node)
+    ]
+    return bool(training_selections(script) or read_apart(script)[1] or splitting)
+
+
+@fact
+def read_apart(script: Script) -> tuple[tuple[cst.Subscript, ...], tuple[cst.Subscript, ...]]:
+    """The selections of rows that only training reads, and those that only evaluation reads."""
+    trained, evaluated = training_reach(script), evaluation_reach(script)
+    one, other = (
+        tuple(node for node in part if isinstance(node, cst.Subscript) and not is_entry(node))
+        for part in (trained - evaluated, evaluated - trained)
+    )
+    return one, other
+
+
+@fact
+def training_reach(script: Script) -> frozenset[cst.CSTNode]:
+    """Every expression that what training reads may have passed through."""
+    return reached(script, (*training_inputs(script), *training_targets(script)))
+
+
+@fact
+def evaluation_reach(script: Script) -> frozenset[cst.CSTNode]:
+    """Every expression that what evaluation reads may have passed through."""
+    return reached(script, evaluation_ends(script))
 
 
 def is_entry(node: cst.Subscript) -> bool:
@@ -161,5 +189,4 @@ def is_entry(node: cst.Subscript) -> bool:
 
 
 def reached(script: Script, ends: tuple[cst.CSTNode, ...]) -> frozenset[cst.CSTNode]:
-    """Every expression that some values may have passed through."""
     return frozenset(origin.node for end in ends for origin in flow(script, end))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from mldebug.clean_scripts.library import job_names, load_job, sources
@@ -10,6 +12,8 @@ from mldebug.mutators.base import mutator
 from mldebug.mutators.example_scripts import CLASSIFIER, SEQUENCES
 from mldebug.mutators.training_collapse import TrainingCollapse
 from mldebug.mutators.workspace import Workspace, splice
+
+LEAVES = Path(__file__).parents[1] / "foreign" / "02_leaves_variable" / "main.py"
 
 
 def script_of(text: str) -> Script:
@@ -148,3 +152,11 @@ def test_a_statistic_of_training_rows_makes_no_training_rows() -> None:
     text = WITH_HELD_OUT.replace("x_train, x_test", "y = y - y[train_idx].min()\nx_train, x_test")
     results = offered(script_of(text), "pairs_torn_apart")
     assert results and not any("y[20:]" in one for one in results)
+
+
+def test_parts_that_functions_read_as_globals_are_told_apart() -> None:
+    script = analyse(Workspace.of({"main.py": LEAVES.read_text(encoding="utf-8")}, "main.py"))
+    one = mutator("training_collapse").manifestation("pairs_torn_apart")
+    (site,) = one.sites(script)
+    (edit,) = one.edits(script, site, 0)
+    assert edit.replacement == "i:i + batch_size"
