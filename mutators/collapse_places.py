@@ -105,11 +105,12 @@ def other_order(script: Script, labels: cst.Subscript, index: cst.BaseExpression
     """Another index for what `labels[index]` takes: the slice that cuts the permutation, or the sorted index.
 
     Labels of rows that are held out must not come among them, since that would be a leak: a slice of another
-    order takes other rows, and an order that is cut in two later gives the training part other rows. None
-    where that cannot be told.
+    order takes other rows, and an order that is cut in two later gives the training part other rows (a batch
+    is not cut any more). None where that cannot be told.
     """
     among = not holds_rows_out(script) or trained_on(script, labels.value)
-    same = among or labels in training_selections(script)
+    batch = bool(script.loop_stack(labels)) and labels not in evaluation_reach(script)
+    same = among or batch or labels in training_selections(script)
     for origin in flow(script, index):
         node = origin.node
         if among and isinstance(node, cst.Subscript) and len(node.slice) == 1 and len(origin.after) == 1:

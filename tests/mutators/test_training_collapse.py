@@ -160,3 +160,13 @@ def test_parts_that_functions_read_as_globals_are_told_apart() -> None:
     (site,) = one.sites(script)
     (edit,) = one.edits(script, site, 0)
     assert edit.replacement == "i:i + batch_size"
+
+
+def test_a_batch_sorted_is_the_same_batch_wherever_its_rows_come_from() -> None:
+    """Nothing tells which rows `x_train` holds, but a sorted batch has those that it had."""
+    text = WITH_HELD_OUT.replace("import torch\n", "import torch\nfrom rows import prepare\n", 1)
+    start, end = text.index("x, y = "), text.index("model = ")
+    text = text[:start] + "x_train, y_train, x_test, y_test = prepare()\n" + text[end:]
+    assert offered(script_of(text), "pairs_torn_apart") == [
+        text.replace("y_train[pick]", "y_train[pick.sort().values]")
+    ]
