@@ -3,6 +3,7 @@
 Stops when the validation meters no longer improve, and goes back to the weights that served them best.
 """
 
+import copy
 import json
 from pathlib import Path
 
@@ -52,7 +53,8 @@ class Trainer:
         return self.loss_fn(self.forecast(part.window), part.future).item()
 
     def fit(self, train_part, val_part):
-        best_error, best_weights, waited = float("inf"), None, 0
+        best_error, waited = float("inf"), 0
+        best_weights = copy.deepcopy(self.net.state_dict())
         for epoch in range(1, self.max_epochs + 1):
             train_loss = self.run_epoch(train_part)
             self.sched.step()
@@ -61,7 +63,7 @@ class Trainer:
             print(f"[{epoch:02d}] train {train_loss:.4f}  validation {val_error:.4f}")
             if val_error < best_error:
                 best_error, waited = val_error, 0
-                best_weights = {key: value.clone() for key, value in self.net.state_dict().items()}
+                best_weights = copy.deepcopy(self.net.state_dict())
             else:
                 waited += 1
                 if waited >= self.patience:
