@@ -162,11 +162,20 @@ def test_parts_that_functions_read_as_globals_are_told_apart() -> None:
     assert edit.replacement == "i:i + batch_size"
 
 
-def test_a_batch_sorted_is_the_same_batch_wherever_its_rows_come_from() -> None:
-    """Nothing tells which rows `x_train` holds, but a sorted batch has those that it had."""
-    text = WITH_HELD_OUT.replace("import torch\n", "import torch\nfrom rows import prepare\n", 1)
-    start, end = text.index("x, y = "), text.index("model = ")
-    text = text[:start] + "x_train, y_train, x_test, y_test = prepare()\n" + text[end:]
+def test_a_batch_of_an_array_that_holds_all_rows_is_sorted() -> None:
+    """`y[i : i + 16]` might be labels of held-out rows; the sorted batch has the rows that it had."""
+    start, end = WITH_HELD_OUT.index("train_idx, test"), WITH_HELD_OUT.index("model = ")
+    text = WITH_HELD_OUT[:start] + "x, y = torch.from_numpy(x), torch.from_numpy(y)\n" + WITH_HELD_OUT[end:]
+    text = text.replace("torch.randperm(len(x_train))", "torch.randperm(80)")
+    text = text.replace("x_train[pick]", "x[pick]").replace("y_train[pick]", "y[pick]")
+    text = text.replace(
+        "        print(criterion(model(x_test), y_test).item())", "        print(error(rest))"
+    )
+    text = text.replace(
+        "for epoch in",
+        "rest = torch.arange(80, 100)\n\n\n"
+        "def error(rows):\n    return criterion(model(x[rows]), y[rows]).item()\n\n\nfor epoch in",
+    )
     assert offered(script_of(text), "pairs_torn_apart") == [
-        text.replace("y_train[pick]", "y_train[pick.sort().values]")
+        text.replace("y[pick])", "y[pick.sort().values])")
     ]
