@@ -1,7 +1,8 @@
 """What exported tasks are judged with: `python -I -m mldebug.benchmark.exporters.judge TASK WORKSPACE`.
 
-Runs where the task folder may be read, never where the agent works. It prints what an agent may hear, and with
-`--reward FILE` writes numbers for other programs. Exit code 0: solved, or the numbers are written; 1: not solved.
+Runs where the task folder may be read, never where the agent works. It prints what an agent may hear, and
+with `--reward FILE` writes numbers for other programs. Exit code 0: solved, or the numbers are written; 1:
+not solved; 2 and 3: it could not be judged.
 """
 
 from __future__ import annotations

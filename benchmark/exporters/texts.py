@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ def json_line(value: Mapping[str, Any]) -> bytes:
 
 def command(entry: Entry) -> str:
     """How the job is started in its folder."""
-    return " ".join(["python", entry.entrypoint, *entry.arguments])
+    return shlex.join(["python", entry.entrypoint, *entry.arguments])
 
 
 def instruction(entry: Entry, place: str, claim: bool = True) -> str:
@@ -34,21 +35,20 @@ def instruction(entry: Entry, place: str, claim: bool = True) -> str:
         f"You are on call for this training job: `{command(entry)}`, run in {place}. "
         "Find out what is wrong and repair the job there, so that it does what it was meant to do.",
         "",
-        "The repaired job is run on data that you have not seen, and judged by what it does, not by how it is "
-        "written. What is in `data/` is not yours to change, and it has to stay the same job: the same "
+        "The repaired job is run on data that you have not seen, and judged by what it does, not by how it "
+        "is written. What is in `data/` is not yours to change, and it has to stay the same job: the same "
         "model, data and amount of training, as far as they are right.",
     ]
     if entry.is_own:
         lines[-1] = "The repaired job is run again, and judged by what it does, not by how it is written."
     if claim:
-        example = json.dumps({"bugs": ["…"], "diagnosis": "what was wrong, where, and what it did"})
-        example = example.encode().decode("unicode_escape")
+        example = {"bugs": ["…"], "diagnosis": "what was wrong, where, and what it did"}
         lines += [
             "",
             f"When it is repaired, write `{CLAIM}` beside `{entry.entrypoint}`, with the classes of bug that "
             "you repaired, all of them and no others:",
             "",
-            f"    {example}",
+            f"    {json.dumps(example, ensure_ascii=False)}",
             "",
             f"The classes are: {', '.join(bug_classes())}.",
         ]
@@ -65,8 +65,8 @@ def about(bundle: Bundle) -> list[str]:
     what = f"release {bundle.release}" if bundle.release else f"rows ({bundle.name})"
     counts = ", ".join(f"{split} {sum(1 for _ in bundle.of(split))}" for split in bundle.splits)
     lines = [
-        f"{len(bundle.entries)} broken PyTorch training jobs ({counts}), each proved broken by running it, each "
-        f"with a fix that was proved too: mldebug {what}. Licence: MIT.",
+        f"{len(bundle.entries)} broken PyTorch training jobs ({counts}), each proved broken by running it, "
+        f"each with a fix that was proved too: mldebug {what}. Licence: MIT.",
         "",
     ]
     if bundle.canary:

@@ -1,4 +1,4 @@
-"""Writing an export: the whole folder or nothing, with the same bytes, modes and times wherever it is made."""
+"""Writing an export: the whole folder or nothing; bytes, modes and times are the same wherever it is done."""
 
 from __future__ import annotations
 
@@ -52,7 +52,8 @@ def write(files: Iterable[File], target: Path) -> tuple[int, int]:
         partial = Path(tempfile.mkdtemp(prefix=f"{PARTIAL}{target.name}-", dir=target.parent))
     except OSError as error:
         raise UsageError(
-            f"--out {target}: cannot write there ({error.strerror}); name a folder inside one you may write to"
+            f"--out {target}: cannot write there ({error.strerror}); "
+            "name a folder inside one you may write to"
         ) from None
     try:
         count = size = 0

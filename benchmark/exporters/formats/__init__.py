@@ -1,1 +1,1 @@
-"""One format, one module: `files(bundle)` gives what is written. Every module in this folder is found by itself."""
+"""One format, one module: `files(bundle)` gives what is written. Every module here is found by itself."""

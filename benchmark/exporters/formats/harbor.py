@@ -20,7 +20,8 @@ TEST = """#!/bin/bash
 # What mldebug says of the job in /app, as numbers for Harbor.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-exec python -I -m mldebug.benchmark.exporters.judge "$here/task" "${1:-/app}" --reward "${2:-/logs/verifier}/reward.json"
+judge=(python -I -m mldebug.benchmark.exporters.judge)
+exec "${judge[@]}" "$here/task" "${1:-/app}" --reward "${2:-/logs/verifier}/reward.json"
 """
 
 SOLVE = """#!/bin/bash
@@ -148,9 +149,9 @@ def readme(bundle: Bundle, base: str) -> bytes:
         f"    harbor run -p tasks/{first} -a oracle",
         "    harbor run -p tasks -a claude-code -m MODEL",
         "",
-        "The first builds what all verifiers begin with, once. The verifier has a container of its own: what the "
-        f"agent left in `{APP}` is brought there, and run on data that the agent never saw. The reward is mldebug's "
-        "score, 0 to 1.14; `rung` and `solved` stand beside it in `reward.json`.",
+        "The first builds what all verifiers begin with, once. The verifier has a container of its own: what "
+        f"the agent left in `{APP}` is brought there, and run on data that it never saw. The reward is "
+        "mldebug's score, 0 to 1.14; `rung` and `solved` stand beside it in `reward.json`.",
         "",
         f"An agent hands in the classes of bug that it repaired in `{APP}/{CLAIM}`, as its instruction says; "
         "without them it is paid 0.01.",

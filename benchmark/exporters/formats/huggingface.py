@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -40,7 +41,7 @@ def task_row(entry: Entry) -> Mapping[str, Any]:
     return {
         "alert": entry.alert,
         "entrypoint": entry.entrypoint,
-        "arguments": " ".join(entry.arguments),
+        "arguments": shlex.join(entry.arguments),
         "budget": BUDGET,
         "tools": list(TOOLS),
         "files": listed(entry.files),

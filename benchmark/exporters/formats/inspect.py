@@ -76,10 +76,10 @@ def readme(bundle: Bundle) -> bytes:
         f"    inspect eval {MODULE}@{first} --model openai/gpt-5",
         f"    inspect eval mldebug/debug -T tasks={first}.jsonl --model openai/gpt-5",
         "",
-        "Both lines are the same evaluation; the first names it after the release. A model is told the alert and "
-        "reaches the job through functions only; `inspect score` works on the logs.",
+        "The last two are the same evaluation; the first of them names it after the release. A model is told "
+        "the alert and reaches the job through functions only; `inspect score` works on the logs.",
         "",
-        "The `.jsonl` files hold the answers: keep them away from the model, which nothing here shows them to.",
+        "The `.jsonl` files hold the answers. Nothing here shows them to a model.",
         "",
     ]
     return text_file(lines)
