@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from ....task_folder import BUDGET, TOOLS
@@ -36,7 +36,7 @@ def _stamp(entry: Entry) -> dict[str, Any]:
     return {"id": entry.id, "split": entry.split, "release": entry.release, "canary": entry.canary}
 
 
-def task_row(entry: Entry) -> Mapping[str, Any]:
+def task_row(entry: Entry) -> dict[str, Any]:
     """What an agent may see. No value is ever null, and lists are never empty: readers guess the types."""
     return {
         "alert": entry.alert,
@@ -49,7 +49,7 @@ def task_row(entry: Entry) -> Mapping[str, Any]:
     }
 
 
-def solution_row(entry: Entry) -> Mapping[str, Any]:
+def solution_row(entry: Entry) -> dict[str, Any]:
     """The answer; `row` is the whole task as `mldebug gen --jsonl` prints it."""
     return {
         "bugs": list(entry.bugs),
@@ -59,7 +59,7 @@ def solution_row(entry: Entry) -> Mapping[str, Any]:
     }
 
 
-def validation_row(entry: Entry) -> Mapping[str, Any]:
+def validation_row(entry: Entry) -> dict[str, Any]:
     """What was measured. Records differ in their fields from task to task, so they stay text."""
     assert entry.measured is not None
     return {

@@ -56,20 +56,19 @@ def files(bundle: Bundle) -> Iterator[File]:
     """Rows for each split, the broken sources and data, and the folders that grade."""
     yield File("README.md", readme(bundle))
     yield File("make_repo.sh", REPO.format(time=TIME, message=MESSAGE).encode(), runs=True)
-    workspaces = {entry.id: entry.workspace() for entry in bundle.entries}
     for split in bundle.splits:
-        rows = (json_line(instance(one, workspaces[one.id], bundle)) for one in bundle.of(split))
+        rows = (json_line(instance(one, bundle)) for one in bundle.of(split))
         yield File(f"{split}.jsonl", b"".join(rows))
     for entry in bundle.entries:
-        for path, content in workspaces[entry.id].items():
+        for path, content in entry.workspace().items():
             yield File(f"sources/{entry.id}/{path}", content)
         for path, content in entry.for_grading().items():
             yield File(f"graders/{entry.id}/{path}", content)
 
 
-def instance(entry: Entry, workspace: Mapping[str, bytes], bundle: Bundle) -> dict[str, Any]:
+def instance(entry: Entry, bundle: Bundle) -> dict[str, Any]:
     """A row. `patch` is the answer; `problem_statement` is all that an agent is told."""
-    commit = commit_of(workspace)
+    commit = commit_of(entry.workspace())
     row = {
         "instance_id": f"mldebug__{entry.id}",
         "repo": f"mldebug/{entry.id}",

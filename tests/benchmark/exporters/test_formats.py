@@ -215,7 +215,8 @@ for path in sorted(Path(sys.argv[1]).iterdir()):
     found.append({
         "name": task.name, "valid": Task.is_valid_dir(path), "told": task.instruction,
         "verifier": [verifier.bundled_tests, verifier.directory.name, verifier.config.network_mode.value],
-        "solve": task.paths.discovered_solve_path.name, "artifacts": [one.source for one in task.config.artifacts],
+        "solve": task.paths.discovered_solve_path.name,
+        "artifacts": [one.source for one in task.config.artifacts],
     })
 print(json.dumps(found))
 """
