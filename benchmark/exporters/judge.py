@@ -12,12 +12,13 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ...errors import MldebugError
+from ...grader.by_trace.task import OwnTask
 from ...grader.submission import MOST_BYTES, MOST_FILES
 from ...grader.verdict import Verdict
 from ...grading import any_task_of, grade
@@ -45,7 +46,7 @@ def judge(task: Path, workspace: Path, *, repair_only: bool) -> tuple[Verdict, C
     """
     known = any_task_of(task)
     claim = Claim(known.bugs) if repair_only else read_claim(workspace)
-    files = dict(sources(workspace))
+    files = dict(sources(workspace, () if isinstance(known, OwnTask) else ("data",)))
     return grade(known, files, claim.bugs, claim.diagnosis), claim
 
 
@@ -66,12 +67,15 @@ def read_claim(workspace: Path) -> Claim:
         return Claim(problem=f"{CLAIM} cannot be used ({type(error).__name__}: {error})")
 
 
-def sources(workspace: Path) -> Iterator[tuple[str, str]]:
+def sources(workspace: Path, left_out: Collection[str] = ()) -> Iterator[tuple[str, str]]:
     """The Python sources below a folder: path and text. An agent may leave anything else there. Links are not
-    followed; what is too large or no text is kept so far that the grader refuses it."""
+    followed; what is too large or no text is kept so far that the grader refuses it.
+
+    left_out: folders that the harness fills itself.
+    """
     count = 0
     for place, folders, names in os.walk(workspace):
-        folders[:] = sorted(one for one in folders if one not in ("data", "__pycache__") and one[0] != ".")
+        folders[:] = sorted(one for one in folders if one not in (*left_out, "__pycache__") and one[0] != ".")
         for name in sorted(one for one in names if one.endswith(".py") and one[0] != "."):
             content = _content(Path(place) / name, MOST_BYTES)
             if content is None:

@@ -67,10 +67,11 @@ def task_files(entry: Entry, bundle: Bundle, base: str) -> Iterator[File]:
 
 def config(entry: Entry, bundle: Bundle) -> bytes:
     """`task.toml`: nothing in it tells one task from another but its id and split."""
+    left = ["__pycache__", *([] if entry.is_own else ["data", "*.npz"])]  # what a job reads and writes
     lines = [
         *([f"# {bundle.canary}"] if bundle.canary else []),
         'schema_version = "1.4"',
-        f"artifacts = [{{ source = {_text(APP)}, exclude = ['data', '__pycache__', '*.npz'] }}]",
+        f"artifacts = [{{ source = {_text(APP)}, exclude = {json.dumps(left)} }}]",
         "",
         "[task]",
         f"name = {_text(f'mldebug/{entry.id}')}",
@@ -136,7 +137,7 @@ def grader_image(bundle: Bundle, wheel_name: str) -> bytes:
 def image_of(bundle: Bundle, wheel_name: str, content: bytes) -> str:
     """The name of the grader's image: of its content, so that tasks never get another's."""
     found = hashlib.sha256(grader_image(bundle, wheel_name) + content).hexdigest()
-    return f"mldebug-grader:{bundle.versions['mldebug']}-{found[:12]}"
+    return f"mldebug-grader:{wheel_name.split('-')[1]}-{found[:12]}"
 
 
 def readme(bundle: Bundle, base: str) -> bytes:

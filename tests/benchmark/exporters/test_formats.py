@@ -456,9 +456,10 @@ def test_only_sources_are_read_from_a_workspace(tmp_path: Path) -> None:
     (tmp_path / "link.py").symlink_to("/etc/passwd")
     (tmp_path / "binary.py").write_bytes(b"\xff\xfe")
     os.mkfifo(tmp_path / "pipe.py")
-    found = dict(sources(tmp_path))
+    found = dict(sources(tmp_path, ("data",)))
     assert sorted(found) == ["binary.py", "sub/model.py", "train.py"]
     assert found["binary.py"] == "\udcff\udcfe"
+    assert set(dict(sources(tmp_path))) - set(found) == {"data/x.py"}, "of somebody's own script"
 
 
 def test_what_cannot_be_judged_is_no_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
