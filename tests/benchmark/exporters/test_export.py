@@ -241,3 +241,10 @@ def test_patches_are_what_git_reads(tmp_path: Path) -> None:
     patch = patch_of(before, after).encode()
     subprocess.run(["git", "apply", "-"], input=patch, cwd=tmp_path, check=True)
     assert {path: (tmp_path / path).read_bytes().decode() for path in after} == after
+
+
+def test_the_document_tells_every_format() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "exporters.md").read_text("utf-8")
+    for format in names():
+        assert text.count(f"\n| `{format}` |") == 1, format
+    assert text.count("\n| `") == len(names())
