@@ -12,6 +12,7 @@ import click
 
 from . import __version__
 from .benchmark.commands import bench
+from .benchmark.report.command import report
 from .benchmark.run_commands import COMMANDS
 from .errors import MldebugError, UsageError
 from .output.progress import progress
@@ -457,7 +458,7 @@ def serve(
     return 0
 
 
-for command in COMMANDS:
+for command in (*COMMANDS, report):
     bench.add_command(command)
 cli.add_command(bench)
 
