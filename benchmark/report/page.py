@@ -2,8 +2,8 @@
 
 What agents and jobs wrote is hostile: here it goes through `text` (markup) or `data` (JSON in a block that is
 no script), and the page's own script puts it into text nodes only. A Content-Security-Policy allows the two
-inline blocks that this module wrote, by their hashes, and nothing else: no other script, no style attribute, no
-request.
+inline blocks that this module wrote, by their hashes, and nothing else: no other script, no style attribute,
+no request.
 """
 
 from __future__ import annotations
@@ -82,8 +82,13 @@ def text(of: str) -> str:
     return html.escape(in_a_line(of))
 
 
+def label(of: str) -> str:
+    """A name as markup that a narrow table can break where words meet."""
+    return text(of).replace("_", "_<wbr>")
+
+
 def data(value: Any) -> str:
-    """JSON that can stand in a block of a page: it holds neither `<`, `>` and `&` nor anything beyond ASCII."""
+    """JSON that can stand in a block of a page: without `<`, `>`, `&` and anything beyond ASCII."""
     found = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return found.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
@@ -100,13 +105,13 @@ def _digest(of: str) -> str:
 
 
 def _head(runs: Runs, agents: Sequence[str]) -> str:
-    tasks = len({(one.run.name, one.task) for one in runs.outcomes})
+    tasks = len({one.task for one in runs.outcomes})
     names = ", ".join(text(one.name) for one in runs.runs)
     warned = "".join(f'<p class="caution">{text(one)}</p>' for one in runs.cautions())
     return (
         f'<a class="skip" href="#trajectories">Skip to the trajectories</a>'
-        f"<header><h1>Benchmark report</h1><p>{names} · {_many(tasks, 'task')} · {_many(len(agents), 'agent')} · "
-        f"{_many(len(runs.outcomes), 'episode')}</p>{warned}"
+        f"<header><h1>Benchmark report</h1><p>{names} · {_many(tasks, 'task')} · "
+        f"{_many(len(agents), 'agent')} · {_many(len(runs.outcomes), 'episode')}</p>{warned}"
         "<noscript><p>Without JavaScript the page shows all figures; filters and trajectories need it.</p>"
         "</noscript></header>"
     )
@@ -169,7 +174,7 @@ def _board(outcomes: Sequence[Outcome], agents: Sequence[str], scale: float) -> 
 def _board_row(one: Standing, agent: int, scale: float) -> str:
     seconds = "–" if one.seconds is None else f"{one.seconds:.1f}"
     return (
-        f'<tr data-agent="{agent}"><th scope="row">{text(one.who)}</th><td class="tasks">{one.tasks}</td>'
+        f'<tr data-agent="{agent}"><th scope="row">{label(one.who)}</th><td class="tasks">{one.tasks}</td>'
         f'<td class="wide"><b>{percent(one.solved.mean)}</b>{_bar(one.solved, 1.0, "solved")}</td>'
         f"<td>{span(one.solved, share=True)}</td>"
         f'<td class="wide"><b>{one.score.mean:.3f}</b>{_bar(one.score, scale, "score")}</td>'
@@ -196,7 +201,8 @@ def _bar(of: Interval, scale: float, kind: str) -> str:
 def _histograms(outcomes: Sequence[Outcome], agents: Sequence[str]) -> str:
     counted = rungs(outcomes)
     return "".join(
-        f'<figure data-agent="{number}"><figcaption>{text(who)}</figcaption>{_histogram(counted[who])}</figure>'
+        f'<figure data-agent="{number}"><figcaption>{text(who)}</figcaption>'
+        f"{_histogram(counted[who])}</figure>"
         for number, who in enumerate(agents)
         if who in counted
     )
@@ -243,8 +249,8 @@ def _flow(who: str, number: int, of: Flow, *, is_open: bool) -> str:
         cells = "".join(_count(of.counts.get((before, after), 0), total) for after in columns)
         lines.append(f'<tr><th scope="row">{text(before)}</th>{cells}</tr>')
     table = (
-        f'<table class="flow"><thead><tr><th scope="col" class="corner">then → / ↓ first</th>{heads}</tr></thead>'
-        f"<tbody>{''.join(lines)}</tbody></table>"
+        '<table class="flow"><thead><tr><th scope="col" class="corner">then → / ↓ first</th>'
+        f"{heads}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
     )
     return (
         f'<details data-agent="{number}"{" open" if is_open else ""}><summary><b>{text(who)}</b> '
@@ -275,7 +281,7 @@ def _heat_map(runs: Runs, agents: Sequence[str]) -> str:
         has = " ".join(str(known.index(bug)) for bug in row.bugs)
         kind = "" if row.exact else ' class="any"'
         lines.append(
-            f'<tr data-classes="{has}"{kind}><th scope="row">{text(row.label)}</th>{"".join(cells)}</tr>'
+            f'<tr data-classes="{has}"{kind}><th scope="row">{label(row.label)}</th>{"".join(cells)}</tr>'
         )
     table = (
         f'<table class="heat"><thead><tr><th scope="col">Classes</th>{heads}</tr></thead>'
@@ -289,12 +295,13 @@ def _trajectories(packed: Packed) -> str:
     left = ""
     if packed.left_out:
         left = (
-            f'<p class="caution">This page holds the trajectories of {total - packed.left_out:,} of {total:,} '
-            f"episodes; those of the last {packed.left_out:,} would make it too large and lie in the run's folder "
-            "only (trajectories/AGENT/TASK.jsonl).</p>"
+            f'<p class="caution">This page holds the trajectories of {total - packed.left_out:,} of '
+            f"{total:,} episodes; those of the last {packed.left_out:,} would make it too large and lie in "
+            "the run's folder only (trajectories/AGENT/TASK.jsonl).</p>"
         )
     return (
-        f'<section id="trajectories"><h2>Trajectories</h2>{left}<p id="found" class="small" role="status"></p>'
+        f'<section id="trajectories"><h2>Trajectories</h2>{left}'
+        '<p id="found" class="small" role="status"></p>'
         '<div class="box episodes" role="region" aria-label="Episodes" tabindex="0"><table><thead><tr>'
         '<th scope="col">Task</th><th scope="col">Agent</th><th scope="col">Classes</th>'
         '<th scope="col">Script</th><th scope="col">Rung</th><th scope="col">Score</th>'
@@ -316,13 +323,14 @@ def _method(runs: Runs) -> str:
         rows.append(
             f'<tr><th scope="row">{text(one.name)}</th><td>{text(str(one.mark["tasks"]["count"]))}</td>'
             f"<td>{text(str(one.mark.get('seed')))}</td><td>{text(str(rules['budget']))}</td>"
-            f"<td>{'0.60' if rules.get('strict_seed_scoring') else '0.20'}</td><td class=\"long\">{made}</td>"
-            f"<td class=\"long\">{text(json.dumps(settings, sort_keys=True)) if settings else '–'}</td></tr>"
+            f'<td>{"0.60" if rules.get("strict_seed_scoring") else "0.20"}</td><td class="long">{made}</td>'
+            f'<td class="long">{text(json.dumps(settings, sort_keys=True)) if settings else "–"}</td></tr>'
         )
     table = (
         '<table class="runs"><thead><tr><th scope="col">Run</th><th scope="col">Tasks</th>'
         '<th scope="col">Seed</th><th scope="col">Budget</th><th scope="col">Rung of the unchanged job</th>'
-        '<th scope="col" class="long">Versions</th><th scope="col" class="long">Settings of agents</th></tr></thead>'
+        '<th scope="col" class="long">Versions</th><th scope="col" class="long">Settings of agents</th>'
+        "</tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table>"
     )
     return (

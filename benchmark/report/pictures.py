@@ -74,7 +74,7 @@ def _figure(height: float, **grid: Any) -> tuple[Figure, Any]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    FigureCanvasAgg(figure)  # type: ignore[no-untyped-call]
+    FigureCanvasAgg(figure)
     return figure, figure.subplots(**grid)
 
 
@@ -104,7 +104,9 @@ def _rungs(runs: Runs) -> Figure:
     for who in order:
         axis, counts = spare.pop(0), counted[who]
         labels = [f"{rung:.2f}" for rung in counts]
-        bars = axis.bar(labels, list(counts.values()), color=[GREEN if rung == SOLVED else BLUE for rung in counts])
+        bars = axis.bar(
+            labels, list(counts.values()), color=[GREEN if rung == SOLVED else BLUE for rung in counts]
+        )
         axis.bar_label(bars, [str(n) if n else "" for n in counts.values()], fontsize=7)
         axis.set_title(in_a_line(who), fontsize=9)
         axis.tick_params(axis="x", labelsize=7)

@@ -46,10 +46,14 @@ class Outcome:
                 f"{path}: is not there; `mldebug bench run … --out {self.run.path} --resume` plays it again"
             )
         lines = read_trajectory(path)
-        if lines[-1]["result"] != self.record:
+        try:
+            same = lines[-1]["result"] == self.record
+        except RecursionError:
+            same = False
+        if not same:
             raise UsageError(
-                f"{path}: ends with another result than results.jsonl has; one of the two was changed: remove "
-                f"it, and `mldebug bench run … --out {self.run.path} --resume` plays it again"
+                f"{path}: ends with another result than results.jsonl has; one of the two was changed: "
+                f"remove it, and `mldebug bench run … --out {self.run.path} --resume` plays it again"
             )
         return lines
 
@@ -78,12 +82,12 @@ class Runs:
     def cautions(self) -> list[str]:
         """Why agents of different runs cannot be compared, if there is a reason."""
         said = []
-        for title, of in (
-            ("over the same tasks", lambda mark: mark["tasks"]),
-            ("by the same rules", lambda mark: mark["rules"]),
-            ("made by the same versions", lambda mark: mark.get("versions")),
+        for title, name in (
+            ("over the same tasks", "tasks"),
+            ("by the same rules", "rules"),
+            ("made by the same versions", "versions"),
         ):
-            if any(of(one.mark) != of(self.runs[0].mark) for one in self.runs):
+            if any(one.mark.get(name) != self.runs[0].mark.get(name) for one in self.runs):
                 said.append(f"The runs are not {title}: their agents cannot be compared without more ado.")
         return said
 
@@ -130,9 +134,13 @@ def _read(path: Path, name: str) -> tuple[Run, list[dict[str, Any]], dict[tuple[
         )
     mark: Any = read_json(path / "run.json").get("run")
     try:
+        if not all(isinstance(mark[name], dict) for name in ("agents", "tasks", "rules")):
+            raise TypeError
         expected = len(mark["agents"]) * int(mark["tasks"]["count"])
         names = set(mark["agents"])
         int(mark["rules"]["budget"])
+        if expected < 1:
+            raise ValueError
     except (LookupError, TypeError, ValueError):
         raise UsageError(f"{path / 'run.json'}: is not what `mldebug bench run` writes") from None
     results = path / "results.jsonl"

@@ -61,8 +61,8 @@ def write(targets: Iterable[Target], folder: Path | None = None) -> None:
             partial.replace(path)
     except OSError as error:
         raise UsageError(
-            f"{path}: cannot be written ({error.strerror or error}); name a place you may write to, with room "
-            "for it"
+            f"{path}: cannot be written ({error.strerror or error}); name a place you may write to, with "
+            "room for it"
         ) from None
     finally:
         for partial, _ in begun:

@@ -9,26 +9,27 @@ from .reading import Runs
 
 HEADERS = ("agent", "tasks", "solved", "95% interval", "score", "95% interval", "steps", "s")
 METHOD = (
-    f"Intervals: {CONFIDENCE:.0%}, percentile bootstrap of the mean over tasks ({RESAMPLES:,} resamples, seed "
-    f"{SEED}). They say how much the choice of tasks matters, not how an agent varies on the same task."
+    f"Intervals: {CONFIDENCE:.0%}, percentile bootstrap of the mean over tasks ({RESAMPLES:,} resamples, "
+    f"seed {SEED}). They say how much the choice of tasks matters, not how an agent varies on the same task."
 )
 
-_HIDDEN = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"} | {0x7F: "\u2421"}
-_HIDDEN |= {
-    code: f"\u27e8U+{code:04X}\u27e9"
-    for code in (*range(0x80, 0xA0), 0x200E, 0x200F, 0x061C, *range(0x2028, 0x202F), *range(0x2066, 0x206A))
-}
-_HIDDEN |= {code: f"\u27e8U+{code:04X}\u27e9" for code in range(0xD800, 0xE000)}
+_UNSEEN = (
+    *(code for code in range(0x20) if chr(code) not in "\n\t"),
+    *range(0x7F, 0xA0),  # controls
+    *(0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A)),  # line ends, directions
+    *range(0xD800, 0xE000),  # halves of characters
+)
+_SEEN = {code: f"\u27e8U+{code:04X}\u27e9" for code in _UNSEEN}
 
 
 def shown(text: str) -> str:
     """A text of others, with what would move a cursor, turn lines around or be no character made visible."""
-    return text.translate(_HIDDEN)
+    return text.translate(_SEEN)
 
 
 def in_a_line(text: str) -> str:
     """The same, of a text that has to stay within one line of a table."""
-    return shown(text).replace("\n", "\u240a").replace("\t", "\u2409")
+    return shown(text).replace("\n", "\u27e8U+000A\u27e9").replace("\t", "\u27e8U+0009\u27e9")
 
 
 def percent(value: float) -> str:

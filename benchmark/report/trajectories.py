@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +15,13 @@ from .reading import Outcome
 from .texts import shown
 
 LIMIT = 8 << 20
-"""Characters of packed trajectories in a page: 240 tasks of five agents are about 5 million."""
+"""Characters of packed trajectories in a page: 240 tasks of five scripted agents are about 3 million."""
 
 LONGEST = 20_000
 """Characters of one text; of a longer one the page shows beginning and end."""
+
+DEEPEST = 20
+"""Levels of lists and objects in what is shown."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ def _together(outcomes: Iterable[Outcome]) -> Iterator[list[Outcome]]:
 
 
 def _packed(episodes: list[dict[str, Any]]) -> str:
-    text = json.dumps(episodes, sort_keys=True, separators=(",", ":"))
+    text = json.dumps(episodes, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return base64.b64encode(gzip.compress(text.encode("ascii"), compresslevel=9, mtime=0)).decode("ascii")
 
 
@@ -107,16 +111,20 @@ def _of(observation: Any, name: str) -> Any:
 
 def _text(observation: Any, name: str) -> str:
     found = _of(observation, name)
-    return _cut(shown(found if isinstance(found, str) else json.dumps(found)))
+    return _cut(shown(found if isinstance(found, str) else json.dumps(_tame(found))))
 
 
-def _tame(value: Any) -> Any:
+def _tame(value: Any, depth: int = 0) -> Any:
     if isinstance(value, str):
         return _cut(shown(value))
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, (list, dict)) and depth == DEEPEST:
+        return "… nested too deeply to be shown …"
     if isinstance(value, list):
-        return [_tame(one) for one in value]
+        return [_tame(one, depth + 1) for one in value]
     if isinstance(value, dict):
-        return {shown(str(name)): _tame(one) for name, one in value.items()}
+        return {shown(str(name)): _tame(one, depth + 1) for name, one in value.items()}
     return value
 
 

@@ -65,7 +65,11 @@ def _played(plan: Plan, episode: Episode, solved: bool, hostile: str, text: str)
     rung = 0.99 if solved else 0.2
     steps: list[dict[str, Any]] = [
         {
-            "action": {"type": "inspect", "tool": "view" + hostile, "arguments": {"path": "train.py" + hostile}},
+            "action": {
+                "type": "inspect",
+                "tool": "view" + hostile,
+                "arguments": {"path": "train.py" + hostile},
+            },
             "note": {"why": "to begin with " + hostile} if hostile else None,
             "observation": seen(1, f"{text}# of {name} on {entry.id} {hostile}"),
         },
