@@ -92,7 +92,7 @@
   // One thing that an action or a note says: short ones in a line, long ones folded.
   function said(name, value) {
     const text = plain(value);
-    if (text.includes("\n") || text.length > 160) return folded(name + " (" + lines(text) + ")", text);
+    if (text.includes("\n") || text.length > 600) return folded(name + " (" + lines(text) + ")", text);
     return make("p", [make("b", name + ": "), make("code", text)], "said");
   }
 

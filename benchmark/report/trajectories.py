@@ -88,13 +88,13 @@ def episode(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """What a page shows of a trajectory. All texts of others are `shown` and at most `LONGEST` characters."""
     return {
         "settings": _tame(lines[0].get("settings")),
-        "briefing": _text(lines[1]["observation"], "text"),
+        "briefing": _text(lines[1]["observation"]),
         "steps": [
             {
                 "use": shown(use(one["action"])),
                 "action": _tame(one["action"]),
                 "note": _tame(one.get("note")),
-                "text": _text(one["observation"], "text"),
+                "text": _text(one["observation"]),
                 "reward": _tame(_of(one["observation"], "reward")),
                 "refused": _of(one["observation"], "refused") is True,
                 "done": _of(one["observation"], "done") is True,
@@ -109,9 +109,9 @@ def _of(observation: Any, name: str) -> Any:
     return observation.get(name) if isinstance(observation, dict) else None
 
 
-def _text(observation: Any, name: str) -> str:
-    found = _of(observation, name)
-    return _cut(shown(found if isinstance(found, str) else json.dumps(_tame(found))))
+def _text(observation: Any) -> str:
+    found = _of(observation, "text")
+    return _cut(shown(found if isinstance(found, str) else json.dumps(_tame(observation))))
 
 
 def _tame(value: Any, depth: int = 0) -> Any:
