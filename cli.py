@@ -13,6 +13,7 @@ import click
 from . import __version__
 from .benchmark.commands import bench
 from .benchmark.export_commands import export
+from .benchmark.report.command import report
 from .benchmark.run_commands import COMMANDS
 from .errors import MldebugError, UsageError
 from .output.progress import progress
@@ -458,7 +459,7 @@ def serve(
     return 0
 
 
-for command in (*COMMANDS, export):
+for command in (*COMMANDS, export, report):
     bench.add_command(command)
 cli.add_command(bench)
 
