@@ -150,15 +150,15 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_times(path: Path) -> list[dict[str, Any]]:
-    """What `times.jsonl` holds, but for lines that are not whole: nothing follows from it but seconds shown."""
+    """What `times.jsonl` holds, but for lines that are none: only seconds that are shown follow."""
     found = []
     try:
         lines = path.read_text("utf-8", "replace").split("\n")[:-1]
     except FileNotFoundError:
         return []
-    for line in lines:
+    for text in lines:
         with contextlib.suppress(ValueError, RecursionError, KeyError, TypeError):
-            one = json.loads(line)
+            one = json.loads(text)
             found.append({"agent": one["agent"], "task": one["task"], "seconds": float(one["seconds"])})
     return found
 
