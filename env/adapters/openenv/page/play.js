@@ -65,13 +65,13 @@ function hangUp() {
 // the observation that answers; null if there is none, and then the reader has been told why
 async function answered(type, data, about) {
   busy(about);
+  tell("");
   try {
     const message = await ask(type, data);
     if (message.type !== "observation") {
       tell(`The server says: ${(message.data && message.data.message) || "something this page does not understand"}`);
       return null;
     }
-    tell("");
     return { ...message.data.observation, reward: message.data.reward, done: message.data.done };
   } catch (error) {
     if (error instanceof Lost) lost();
