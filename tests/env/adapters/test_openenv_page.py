@@ -294,6 +294,30 @@ def test_hostile_text_is_shown_as_text(browser: Any, url: str) -> None:
         assert page.locator("main img, main script").count() == 0
 
 
+def test_the_editor_gets_files_as_they_are(browser: Any, pool: Pool) -> None:
+    name = "shape-glyph-1"
+    files = rows()[name]["files"]
+    with serving(host_of(pool, (name,), budget=2)) as url, opened(browser, url) as page:
+        text, path = page.get_by_role("textbox", name="Its text"), page.get_by_role("combobox", name="File")
+        page.get_by_role("button", name="Start").click()
+        page.get_by_text("0 of 2 steps spent").wait_for()
+        use(page, "view", path="model.py").get_by_role("button", name="Edit it").click()
+        assert text.input_value() == files["model.py"]
+        page.locator("[name=kind][value=copy]").check()
+        page.get_by_role("textbox", name="Its text").wait_for(state="hidden")
+        cut = use(page, "view", path="model.py", start="2")  # the last step
+        assert cut.get_by_role("button").count() == 0
+        page.get_by_role("heading", name="Not solved").wait_for()
+        page.get_by_role("button", name="Start").click()
+        page.get_by_text("0 of 2 steps spent").wait_for()
+        use(page, "view_source").get_by_role("button", name="Edit it").click()
+        assert path.locator("option").all_inner_texts() == sorted(files)
+        for one in files:
+            path.select_option(one)
+            assert text.input_value() == files[one]
+        assert page.get_by_text("Nothing is changed yet.").is_visible()
+
+
 def test_foreign_pages_are_refused(browser: Any, url: str, pool: Pool) -> None:
     connects = """url => new Promise(done => {
         const one = new WebSocket(url);
