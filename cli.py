@@ -12,6 +12,8 @@ import click
 
 from . import __version__
 from .benchmark.commands import bench
+from .benchmark.export_commands import export
+from .benchmark.report.command import report
 from .benchmark.run_commands import COMMANDS
 from .errors import MldebugError, UsageError
 from .output.progress import progress
@@ -429,6 +431,14 @@ def doctor(require: str | None, as_json: bool) -> int:
     metavar="NAME",
     help="Offer /grade to those who show the token that this environment variable holds.",
 )
+@click.option(
+    "--name",
+    "names",
+    multiple=True,
+    envvar="MLDEBUG_SERVE_NAMES",
+    show_envvar=True,
+    help="A name by which browsers may reach the server, beside addresses and localhost; may be repeated.",
+)
 def serve(
     host: str,
     port: int,
@@ -438,16 +448,18 @@ def serve(
     workers: int,
     require: str | None,
     grade_token_env: str | None,
+    names: tuple[str, ...],
 ) -> int:
-    """Serve the environment to OpenEnv clients, until interrupted."""
+    """Serve the environment to OpenEnv clients, and to people under /play, until interrupted."""
     from .env.adapters.openenv import require_openenv
 
     require_openenv()
-    from .env.adapters.openenv.host import Settings, token_of
+    from .env.adapters.openenv.host import Settings, names_of, token_of
     from .env.adapters.openenv.server import serve as run_server
 
     token = None if grade_token_env is None else token_of(grade_token_env)
-    settings = Settings(tasks, sessions, budget, workers, require, grade_token=token)
+    known = names_of(names)
+    settings = Settings(tasks, sessions, budget, workers, require, grade_token=token, names=known)
     try:
         run_server(settings, host, port)
     except KeyboardInterrupt:
@@ -457,7 +469,7 @@ def serve(
     return 0
 
 
-for command in COMMANDS:
+for command in (*COMMANDS, export, report):
     bench.add_command(command)
 cli.add_command(bench)
 

@@ -10,6 +10,7 @@ A trajectory is put in place in one step, so a run that was killed has lost only
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -149,13 +150,17 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_times(path: Path) -> list[dict[str, Any]]:
-    """What `times.jsonl` holds, but for a last line that is not whole."""
+    """What `times.jsonl` holds, but for lines that are none: only seconds that are shown follow."""
+    found = []
     try:
-        return [
-            json.loads(one) for one in path.read_text("utf-8").splitlines(keepends=True) if one[-1] == "\n"
-        ]
+        lines = path.read_text("utf-8", "replace").split("\n")[:-1]
     except FileNotFoundError:
         return []
+    for text in lines:
+        with contextlib.suppress(ValueError, RecursionError, KeyError, TypeError):
+            one = json.loads(text)
+            found.append({"agent": one["agent"], "task": one["task"], "seconds": float(one["seconds"])})
+    return found
 
 
 def _put(path: Path, text: str) -> None:

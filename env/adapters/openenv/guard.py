@@ -7,8 +7,10 @@ they expect. Here such a request or frame is answered, and the session goes on.
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import json
 import math
+from collections.abc import Collection
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -88,11 +90,15 @@ def _is_text(value: str) -> bool:
 
 
 class Guard:
-    """ASGI middleware. Refuses what a browser sends in the name of another site, too: nobody on a web page
-    has business with a server on this machine."""
+    """ASGI middleware. Refuses what a browser sends in the name of another site, too: only our own page has
+    business with a server on this machine.
 
-    def __init__(self, app: ASGIApp) -> None:
+    names: by which browsers may reach the server, beside addresses and localhost.
+    """
+
+    def __init__(self, app: ASGIApp, names: Collection[str] = ()) -> None:
         self._app = app
+        self._names = frozenset(one.lower() for one in names)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -103,7 +109,7 @@ class Guard:
             await self._app(scope, receive, send)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if _foreign(scope):
+        if self._foreign(scope):
             return await _answer(send, 403, {"detail": "requests of other sites are refused"})
         if scope["method"] in ("GET", "HEAD", "OPTIONS"):
             return await self._app(scope, receive, send)
@@ -130,7 +136,7 @@ class Guard:
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         # `session_id` would attach to a session that another connection owns
         attach = "session_id" in parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        if scope["path"] != "/ws" or attach or _foreign(scope):
+        if scope["path"] != "/ws" or attach or self._foreign(scope):
             await receive()
             return await send({"type": "websocket.close", "code": 1008})
 
@@ -158,6 +164,26 @@ class Guard:
             return {"type": "websocket.disconnect", "code": 1008}
 
         return await self._app(scope, checked, tell)
+
+    def _foreign(self, scope: Scope) -> bool:
+        """Whether a browser sends this from another site's page. Clients that are no browser name no origin.
+
+        A site can have its own name lead to this machine once its page is loaded. To the browser that page
+        and this server are then one site, so that a name has to be known; an address cannot be taken over.
+        """
+        origins = [value for name, value in scope["headers"] if name == b"origin"]
+        hosts = [value for name, value in scope["headers"] if name == b"host"]
+        if not origins:
+            return False
+        if len(origins) > 1 or len(hosts) != 1:
+            return True
+        origin, host = origins[0].decode("latin-1"), hosts[0].decode("latin-1")
+        try:
+            parts = urlsplit(origin)
+            known = _cannot_be_taken_over(parts.hostname or "") or parts.hostname in self._names
+        except ValueError:
+            return True
+        return parts.scheme not in ("http", "https") or parts.netloc != host or not known
 
 
 def _error(problem: str) -> str:
@@ -187,11 +213,11 @@ async def _body(receive: Receive) -> bytes | None:
             return bytes(found) if size <= MOST_CHARACTERS else None
 
 
-def _foreign(scope: Scope) -> bool:
-    """Whether a browser sends this from another site's page. Clients that are no browser name no origin."""
-    headers = dict(scope["headers"])
-    origin = headers.get(b"origin")
-    return origin is not None and urlsplit(origin.decode("latin-1")).netloc.encode() != headers.get(b"host")
+def _cannot_be_taken_over(host: str) -> bool:
+    try:
+        return bool(ipaddress.ip_address(host))
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 async def _answer(send: Send, status: int, content: dict[str, Any]) -> None:

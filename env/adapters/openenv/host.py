@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from ...tasks import Assignment, Listed, Prepared, Source
 
 DEFAULT_SPLIT = "train"
 SPLIT_TYPES = ("train", "validation", "test")
+NAMES_VARIABLE = "MLDEBUG_SERVE_NAMES"
+"""The environment variable that holds `Settings.names`, separated by blanks."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class Settings:
     tasks: `PATH` or `SPLIT=PATH` each, of a JSONL file or a folder; none: tasks are generated from seeds.
     sessions: the most at one time. budget: steps of an episode. workers: runs of jobs at one time.
     require: guarantees of the sandbox without which nothing runs. idle_seconds: a session that was not used
-    for so long is closed. grade_token: enables `/grade` for those who know it.
+    for so long is closed. grade_token: enables `/grade` for those who know it. names: by which browsers may
+    reach the server, beside addresses and localhost.
     """
 
     tasks: tuple[str, ...] = ()
@@ -36,6 +39,7 @@ class Settings:
     require: str | None = None
     idle_seconds: float = 3600.0
     grade_token: str | None = field(default=None, repr=False)
+    names: tuple[str, ...] = ()
 
 
 class TaskLists:
@@ -198,3 +202,15 @@ def token_of(variable: str) -> str:
             f"--grade-token-env {variable}: the environment has no such variable, or it is empty"
         )
     return token
+
+
+def names_of(names: Sequence[str]) -> tuple[str, ...]:
+    """Names of hosts, in lower case.
+
+    Raises:
+        UsageError: one cannot be the name of a host.
+    """
+    for name in names:
+        if not re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", name):
+            raise UsageError(f"--name {name!a}: give the name of a host alone, such as debug.example.org")
+    return tuple(name.lower() for name in names)

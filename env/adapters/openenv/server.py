@@ -24,8 +24,9 @@ from ...tools.base import toolbox
 from .environment import MOST_LISTED, NAME, DebugEnvironment
 from .grade_route import Desk, add_grade_route
 from .guard import MOST_CHARACTERS, Guard
-from .host import Host, Settings, public
+from .host import NAMES_VARIABLE, Host, Settings, names_of, public
 from .models import DebugAction, DebugObservation, DebugState
+from .page_route import add_page
 
 LONGEST_FRAME = 4 * MOST_CHARACTERS
 """In bytes. What is larger ends the connection before it is read whole; `guard` refuses what is too large."""
@@ -35,7 +36,7 @@ log = logging.getLogger("mldebug.serve")
 
 
 def create_server(host: Host) -> FastAPI:
-    """The application: OpenEnv's routes, `/tasks`, `/sessions`, and `/grade` if there is a token.
+    """The application: OpenEnv's routes, `/tasks`, `/sessions`, `/play`, and `/grade` if there is a token.
 
     It ends the host when it is shut down.
     """
@@ -50,7 +51,7 @@ def create_server(host: Host) -> FastAPI:
         ),
         state_cls=DebugState,
     )
-    app.add_middleware(Guard)
+    app.add_middleware(Guard, names=settings.names)
     app.add_exception_handler(MldebugError, _told)
     app.router.on_shutdown.append(host.close)
 
@@ -75,6 +76,7 @@ def create_server(host: Host) -> FastAPI:
     async def sessions() -> dict[str, int]:
         return {"open": host.open, "most": settings.sessions}
 
+    add_page(app)
     if settings.grade_token is not None:
         add_grade_route(app, Desk(host, settings.grade_token))
     return app
@@ -100,7 +102,9 @@ def serve(settings: Settings, address: str = "127.0.0.1", port: int = 8000) -> N
                 host.services.pool.run(RunRequest({"job.py": b""}, "job.py", trace=False, collect=()))
             server = Server(app, host)
             shown = f"[{address}]" if ":" in address else address
-            log.info("serving on http://%s:%d", shown, listener.getsockname()[1])
+            url = f"http://{shown}:{listener.getsockname()[1]}"
+            log.info("serving on %s", url)
+            log.info("for people: %s/play", url)
             if not address.startswith("127.") and address not in ("localhost", "::1"):
                 log.warning("whoever reaches %s can run code in this machine's sandbox", address)
             server.run(sockets=[listener])
@@ -184,5 +188,5 @@ LOGGING: dict[str, Any] = {
 def __getattr__(name: str) -> Any:
     """`app`, for `uvicorn mldebug.env.adapters.openenv.server:app`: a server with default settings."""
     if name == "app":
-        return create_server(Host(Settings()))
+        return create_server(Host(Settings(names=names_of(os.environ.get(NAMES_VARIABLE, "").split()))))
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
