@@ -1,6 +1,6 @@
 """Which oracle fires on which bug: executed candidates, discarded ones among them, with one bug each.
 
-    python -m mldebug.benchmark.matrix [--candidates 600] [--jobs 2] [--json FILE] [--svg FILE]
+    python -m mldebug.benchmark.matrix [--candidates 600] [--from FILE] [--jobs 2] [--json FILE] [--svg FILE]
 
 Each oracle should fire on every candidate of its own class, and on hardly any of another.
 """
@@ -12,9 +12,10 @@ import json
 import math
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,23 @@ class Matrix:
     """candidates: class → how many were executed. fired: (class, oracle) → on how many it fired.
 
     unclear: class → how many showed an effect below the floor of their own oracle (discarded as such).
+    missed: `class seed` of those on which their own oracle did not fire, the unclear ones left out.
+    drawn: requests that were tried; some compose nothing.
     """
 
     candidates: Counter[str] = field(default_factory=Counter)
     unclear: Counter[str] = field(default_factory=Counter)
     fired: Counter[tuple[str, str]] = field(default_factory=Counter)
+    missed: list[str] = field(default_factory=list)
+    drawn: int = 0
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> Matrix:
+        """The matrix that a record was made from."""
+        fired = {(bug, one): count for bug, row in record["fired"].items() for one, count in row.items()}
+        missed = list(record.get("missed", ()))
+        candidates, unclear = Counter(record["candidates"]), Counter(record["unclear"])
+        return cls(candidates, unclear, Counter(fired), missed, record["drawn"])
 
     def off_diagonal(self) -> tuple[int, int]:
         """How often an oracle fired on another class, and how often it was asked."""
@@ -52,6 +65,8 @@ class Matrix:
             "candidates": dict(self.candidates),
             "unclear": dict(self.unclear),
             "fired": {bug: {one: self.fired[bug, one] for one in bug_classes()} for bug in bug_classes()},
+            "missed": self.missed,
+            "drawn": self.drawn,
             "off_diagonal": {"fired": wrong, "asked": asked, "upper_bound": upper_bound(wrong, asked)},
         }
 
@@ -100,19 +115,26 @@ def judge(pool: Pool, request: Request) -> dict[str, tuple[bool, bool]] | None:
     return {bug: (finding.present, finding.unclear) for bug, finding in findings.items()}
 
 
-def measure(count: int, jobs: int, advance: Callable[[int], None] = lambda done: None) -> Matrix:
-    """Execute `count` candidates, `jobs` at a time."""
-    matrix, source = Matrix(), requests()
+def measure(
+    count: int, jobs: int, advance: Callable[[int], None] = lambda done: None, matrix: Matrix | None = None
+) -> Matrix:
+    """Execute candidates, `jobs` at a time, until there are `count`; with those of a matrix that is given."""
+    matrix = matrix or Matrix()
+    source = islice(requests(), matrix.drawn, None)
     with Pool(jobs) as pool, ThreadPoolExecutor(jobs) as threads:
-        wanted = [next(source) for _ in range(count)]
-        found = threads.map(lambda request: judge(pool, request), wanted)
-        for done, (request, fired) in enumerate(zip(wanted, found, strict=True), 1):
-            (bug,) = request.bugs
-            if fired is not None:
-                matrix.candidates[bug] += 1
-                matrix.unclear[bug] += fired[bug][1]
-                matrix.fired.update((bug, oracle) for oracle, (present, _) in fired.items() if present)
-            advance(done)
+        while (missing := count - sum(matrix.candidates.values())) > 0:
+            wanted = list(islice(source, missing))
+            found = threads.map(lambda request: judge(pool, request), wanted)
+            for request, fired in zip(wanted, found, strict=True):
+                (bug,) = request.bugs
+                matrix.drawn += 1
+                if fired is not None:
+                    matrix.candidates[bug] += 1
+                    matrix.unclear[bug] += fired[bug][1]
+                    matrix.fired.update((bug, oracle) for oracle, (present, _) in fired.items() if present)
+                    if not any(fired[bug]):
+                        matrix.missed.append(f"{bug} {request.seed}")
+                advance(sum(matrix.candidates.values()))
     return matrix
 
 
@@ -164,6 +186,9 @@ def picture(matrix: Matrix) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m mldebug.benchmark.matrix", description=__doc__)
     parser.add_argument("--candidates", type=int, default=600)
+    parser.add_argument(
+        "--from", dest="record", type=Path, metavar="FILE", help="go on from an earlier --json"
+    )
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--svg", type=Path, metavar="FILE")
@@ -175,7 +200,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if sys.stderr.isatty():
             print(f"\r{done} of {options.candidates}", end="", file=sys.stderr)
 
-    matrix = measure(options.candidates, options.jobs, advance)
+    known = None
+    if options.record:
+        record = json.loads(options.record.read_text("utf-8"))
+        known = Matrix.of(record.get("figures", record))
+    matrix = measure(options.candidates, options.jobs, advance, known)
     print(table(matrix))
     if options.json:
         options.json.write_text(json.dumps(matrix.record(), indent=1) + "\n", "utf-8")

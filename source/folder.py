@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..mutators.workspace import Workspace
+from ..python_ast import parse_module
 
 ENTRY_POINTS = ("train.py", "main.py")
 """What starts a folder's job, the first that is there."""
@@ -282,7 +283,7 @@ def _imported(name: str, text: str) -> list[str]:
     package = name.split("/")[:-1]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SyntaxWarning)
-        tree = ast.parse(text)
+        tree = parse_module(text)
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             modules |= {alias.name for alias in node.names}

@@ -41,6 +41,20 @@ def test_the_bound_is_that_of_clopper_and_pearson() -> None:
     assert Matrix().off_diagonal() == (0, 0)
 
 
+def test_a_record_draws_the_same_table() -> None:
+    matrix = Matrix.of(
+        {
+            "candidates": dict.fromkeys(bug_classes(), 3),
+            "unclear": {"shape_mismatch": 1},
+            "fired": {bug: {bug: 2, "data_leakage": 2} for bug in bug_classes()},
+            "missed": ["wrong_device 7"],
+            "drawn": 20,
+        }
+    )
+    assert Matrix.of(matrix.record()) == matrix and matrix.off_diagonal() == (10, 90)
+    assert table(measure(18, 1, matrix=Matrix.of(matrix.record()))) == table(matrix)  # nothing to add
+
+
 @pytest.mark.deep
 def test_verdicts_repeat_in_other_processes(evidence: Evidence) -> None:
     chosen = [*written("forgeries"), *written("correct_fixes")][:250]

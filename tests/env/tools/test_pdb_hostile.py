@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
+import time
+from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,22 +37,33 @@ def say(tools: Toolbox, on: Workbench, *commands: str) -> str:
     return tools.use(on, "pdb", {"commands": list(commands)})
 
 
-def descendants() -> int:
-    """How many processes this one has below it."""
-    parents = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            except OSError:
-                continue
-    below, waiting = 0, [os.getpid()]
-    while waiting:
-        one = waiting.pop()
-        children = [child for child, parent in parents.items() if parent == one]
-        below += len(children)
-        waiting += children
-    return below
+def left_over() -> list[str]:
+    """The command lines of what stays below this process's zygotes when no run goes on.
+
+    A strict one keeps three: behind its warden itself, what makes cells, and the next run's cell, made ahead.
+    The cell of a run that ended may take a moment to go.
+    """
+    deadline = time.monotonic() + 20
+    while True:
+        lines, children = {}, defaultdict(list)
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                if entry.name.isdigit():
+                    state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
+                    lines[int(entry.name)] = f"{state} {(entry / 'cmdline').read_text()}"
+                    children[int(parent)].append(int(entry.name))
+        zygotes = [one for one in children[os.getpid()] if "mldebug.grader.runner.zygote" in lines[one]]
+        assert zygotes
+        found, waiting = [], list(zygotes)
+        while waiting:
+            below = children[waiting.pop()]
+            waiting += below
+            found += [lines[one] for one in below if not lines[one].startswith("Z")]
+        if len(found) <= 3 * sum("strict" in lines[one] for one in zygotes):
+            return []
+        if time.monotonic() > deadline:
+            return found
+        time.sleep(0.05)
 
 
 COUNT = "for number in range(3):\n    print('number', number)\nprint('end')\n"
@@ -71,7 +86,6 @@ def test_a_command_that_ends_its_run_is_forgotten(
     monkeypatch.setattr(workbenches, "LIMITS", replace(workbenches.LIMITS, cpu_seconds=1, wall_seconds=3.0))
     on = workbench(services, COUNT)
     say(tools, on, "b 2", "c")
-    before = descendants()
     text = say(tools, on, "p 'kept'", command, "p 'lost'")
     assert expected in text and "(Pdb) p 'kept'\n'kept'" in text and "'lost'" not in text
     assert text.endswith("forgotten, and the session is where it was before it: train.py:2.")
@@ -80,7 +94,7 @@ def test_a_command_that_ends_its_run_is_forgotten(
     assert say(
         tools, on, "p number", "c"
     ) == "(Pdb) p number\n0\n(Pdb) c\nnumber 0\n> train.py(2)<module>()\n" + ("-> print('number', number)")
-    assert descendants() <= before
+    assert not left_over()
 
 
 @pytest.mark.parametrize(
@@ -96,13 +110,13 @@ def test_a_command_that_ends_its_run_is_forgotten(
 def test_nothing_outlives_a_step(services: Services, tools: Toolbox, command: str) -> None:
     on = workbench(services, COUNT)
     on.run()
-    before = descendants()
     text = say(tools, on, command, "b 3", "c", "n", "p 1 + 1")
     assert text.count("number 2") == 1 and text.endswith("(Pdb) p 1 + 1\n2")
-    assert descendants() <= before
+    assert not left_over()
 
 
-def test_commands_run_inside_the_sandbox(services: Services, tools: Toolbox) -> None:
+def test_commands_run_inside_the_sandbox(services: Services, tools: Toolbox, tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
     on = workbench(services, COUNT)
     held = on.run().guarantees
     text = say(
@@ -110,18 +124,18 @@ def test_commands_run_inside_the_sandbox(services: Services, tools: Toolbox) -> 
         on,
         f"!print(open({str(Path(__file__).parents[3] / 'README.md')!r}).read())",
         "!import socket; print('connected', socket.create_connection(('127.0.0.1', 22), 1))",
-        "!open('/kept_here', 'w')",
+        f"!open({str(kept)!r}, 'w')",
         "!import mldebug.grader.oracles",
         "!import mldebug.mutators.shape_mismatch",
     )
     assert text.count("(Pdb)") == 5
     if "no_read" in held:
-        assert "Broken PyTorch training scripts" not in text and "*** FileNotFoundError" in text
-        assert text.count("*** ModuleNotFoundError") == 2 or text.count("*** ImportError") == 2
+        assert "Broken PyTorch training scripts" not in text
+        assert len(re.findall(r"\*\*\* (FileNotFound|ModuleNotFound|Import|Permission)Error", text)) >= 3
     if "no_network" in held:
         assert "connected" not in text.replace("print('connected'", "")
     if "no_write" in held:
-        assert not Path("/kept_here").exists()
+        assert not kept.exists()
 
 
 def test_output_is_bounded_and_each_command_gets_a_share(services: Services, tools: Toolbox) -> None:
