@@ -92,9 +92,10 @@ def swap(spec: JobSpec, data: JobData, held_out: Array, *, seed: int, labels: bo
         pairs = [(places, ranked[: len(places)])]
     else:
         pairs = []
-        for label in np.unique(train[name][places]):
-            here = places[train[name][places] == label]
-            fitting = ranked[data.score_labels[ranked] == label][: len(here)]
+        mine, theirs = _label_groups(train[name][places], data.score_labels[ranked])
+        for group in np.unique(mine):
+            here = places[mine == group]
+            fitting = ranked[theirs == group][: len(here)]
             pairs.append((here[: len(fitting)], fitting))
     for here, source in pairs:
         here = here[: len(source)]
@@ -173,13 +174,24 @@ def _permute_half(score: Mapping[str, Array], order: Array) -> dict[str, Array]:
 
 
 def _trade_places(places: Array, groups: Array | None) -> Array:
-    """For each place, where its new content comes from: a cycle through all, or through each label's."""
+    """For each place, where its new content comes from: a cycle through all, or through those of each label.
+
+    groups: the label of every row, shape (rows, ...), or None.
+    """
     source = places.copy()
-    keys = np.zeros(len(places)) if groups is None else groups[places]
+    (keys,) = (np.zeros(len(places)),) if groups is None else _label_groups(groups[places])
     for key in np.unique(keys):
         members = np.flatnonzero(keys == key)
         source[members] = places[np.roll(members, 1)]
     return source
+
+
+def _label_groups(*labels: Array) -> list[Array]:
+    """For each of some arrays of labels, shape (rows, ...), the number of each row's label: equal where whole
+    labels, with all their columns, are equal, and in the order of the labels."""
+    flat = [array.reshape(len(array), -1) for array in labels]
+    numbers = np.unique(np.concatenate(flat), axis=0, return_inverse=True)[1].reshape(-1)
+    return np.split(numbers, np.cumsum([len(array) for array in flat])[:-1])
 
 
 DONORS = 5

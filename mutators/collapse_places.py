@@ -6,12 +6,13 @@ from decimal import Decimal
 
 import libcst as cst
 
-from .analysis import Script, dotted
+from .analysis import Script, dotted, fact
 from .bindings import literal_behind
 from .editing import argument
-from .flow import flow
+from .flow import Origin, evaluation_ends, flow, training_inputs, training_targets
 from .idioms import Optimizer, models
 from .roles import is_module_class
+from .splits import held_out, parts, scopes
 
 ORDER_FREE = frozenset(
     {"mean", "std", "var", "min", "max", "sum", "float", "int", "len", "bincount", "unique"}
@@ -85,25 +86,80 @@ def indexed(script: Script, end: cst.CSTNode) -> list[cst.Subscript]:
         index = node.slice[0].slice
         if not isinstance(index, cst.Index) or not isinstance(index.value, cst.Name):
             continue
-        calls = [one.func for one in origin.after if isinstance(one, cst.Call)]
-        names = {one.attr.value if isinstance(one, cst.Attribute) else dotted(one) for one in calls}
-        if not names & ORDER_FREE:
+        if not forgets_order(origin):
             found.append(node)
     return found
 
 
-def other_order(script: Script, index: cst.BaseExpression) -> str | None:
-    """Another index for the same rows: the slice that cuts the permutation, or the sorted index."""
+def forgets_order(origin: Origin) -> bool:
+    """Whether what was found on the way back to a value is reduced to something without rows before it."""
+    return any(isinstance(one, cst.Call) and called(one) in ORDER_FREE for one in origin.after)
+
+
+def called(call: cst.Call) -> str:
+    """The last name of a callee: `mean` in `x.float().mean()`."""
+    return call.func.attr.value if isinstance(call.func, cst.Attribute) else dotted(call.func) or ""
+
+
+def other_order(script: Script, labels: cst.Subscript, index: cst.BaseExpression) -> str | None:
+    """Another index for what `labels[index]` takes: the slice that cuts the permutation, or the sorted index.
+
+    Labels of rows that are held out must not come among them, since that would be a leak: a slice of another
+    order takes other rows, and an order that is cut in two later gives the training part other rows. None
+    where that cannot be told.
+    """
+    among = not holds_rows_out(script) or trained_on(script, labels.value)
+    same = among or labels in training_selections(script)
     for origin in flow(script, index):
         node = origin.node
-        if isinstance(node, cst.Subscript) and len(node.slice) == 1 and len(origin.after) == 1:
+        if among and isinstance(node, cst.Subscript) and len(node.slice) == 1 and len(origin.after) == 1:
             cut = node.slice[0].slice
             if isinstance(cut, cst.Slice):
                 return script.text(cut)
-        if isinstance(node, cst.Call):
+        if same and isinstance(node, cst.Call):
             if script.resolve(node.func) == "torch.randperm":
                 return f"{script.text(index)}.sort().values"
             numpy = local_name(script, index, "numpy")
             if isinstance(node.func, cst.Attribute) and node.func.attr.value == "permutation" and numpy:
                 return f"{numpy}.sort({script.text(index)})"
     return None
+
+
+@fact
+def training_selections(script: Script) -> frozenset[cst.Subscript]:
+    """Every `labels[train_idx]` that takes the training rows of an array, beside parts that are held out."""
+    everything = [(scope, part) for scope in scopes(script) for part in parts(script, scope)]
+    return frozenset(part.node for scope, part in everything if held_out(script, scope, part))
+
+
+def trained_on(script: Script, rows: cst.BaseExpression) -> bool:
+    """Whether an array went through a selection of training rows, and not only a number computed from it."""
+    selections = training_selections(script)
+    return any(origin.node in selections and not forgets_order(origin) for origin in flow(script, rows))
+
+
+@fact
+def holds_rows_out(script: Script) -> bool:
+    """Whether evaluation may see other rows than training: there are selections of training rows, or it reads
+    a selection that training does not, or both read what something called a split gives them."""
+    if training_selections(script):
+        return True
+    trained = reached(script, (*training_inputs(script), *training_targets(script)))
+    evaluated = reached(script, evaluation_ends(script))
+    return any(
+        isinstance(node, cst.Call) and node in trained and "split" in called(node) for node in evaluated
+    ) or any(isinstance(node, cst.Subscript) and not is_entry(node) for node in evaluated - trained)
+
+
+def is_entry(node: cst.Subscript) -> bool:
+    """`arrays["label"]` or `arrays[0]`: an element by its name or number, not a selection of rows."""
+    slices = [one.slice for one in node.slice]
+    return all(
+        isinstance(one, cst.Index) and isinstance(one.value, (cst.SimpleString, cst.Integer))
+        for one in slices
+    )
+
+
+def reached(script: Script, ends: tuple[cst.CSTNode, ...]) -> frozenset[cst.CSTNode]:
+    """Every expression that some values may have passed through."""
+    return frozenset(origin.node for end in ends for origin in flow(script, end))

@@ -4,12 +4,46 @@ from __future__ import annotations
 
 import libcst as cst
 
-from .analysis import Script, dotted
+from .analysis import Script, dotted, fact
 from .editing import add_argument, argument, delete_statement, drop_argument, replace, replace_outer
-from .idioms import Layer
+from .flow import flow
+from .idioms import Layer, layers
 from .listed import Alternatives, Candidates
-from .sizes import swapped, wrong_sizes
+from .sizes import is_used, swapped, wrong_sizes
 from .workspace import Edit
+
+CONVOLUTIONS = frozenset({"Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d"})
+
+RECURRENT = frozenset({"GRU", "LSTM", "RNN"})
+
+NORMS = frozenset({"BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "LayerNorm"})
+"""GroupNorm is left out: a wrong size there already fails to be built, with another kind of error."""
+
+SIZES: dict[str, tuple[tuple[int, str], ...]] = {
+    "Linear": ((0, "in_features"), (1, "out_features")),
+    "Bilinear": ((0, "in1_features"), (1, "in2_features"), (2, "out_features")),
+    "Embedding": ((1, "embedding_dim"),),
+    "EmbeddingBag": ((1, "embedding_dim"),),
+    "MultiheadAttention": ((0, "embed_dim"),),
+    "LayerNorm": ((0, "normalized_shape"),),
+    **dict.fromkeys(NORMS - {"LayerNorm"}, ((0, "num_features"),)),
+    **dict.fromkeys(CONVOLUTIONS, ((0, "in_channels"), (1, "out_channels"))),
+    **dict.fromkeys(RECURRENT, ((0, "input_size"), (1, "hidden_size"))),
+}
+"""Kind of layer -> position and keyword of the sizes that tensors must agree with. How many rows an embedding
+has is none of them: with more than there are codes it works as well."""
+
+
+@fact
+def must_fit(script: Script) -> frozenset[cst.CSTNode]:
+    """Every expression that a size which tensors must agree with may come from."""
+    sizes = [
+        arg.value
+        for layer in layers(script)
+        for position, keyword in SIZES.get(layer.kind, ())
+        if is_used(script, layer) and (arg := argument(layer.call, position, keyword)) is not None
+    ]
+    return frozenset(origin.node for size in sizes for origin in flow(script, size))
 
 
 def is_method(script: Script, node: cst.CSTNode, name: str) -> bool:

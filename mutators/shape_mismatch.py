@@ -12,10 +12,14 @@ from .flow import flow, training_inputs
 from .idioms import ELEMENTWISE, layers, layers_of, module_classes, training_losses
 from .listed import Candidates, Listed
 from .shape_edits import (
+    CONVOLUTIONS,
+    NORMS,
+    RECURRENT,
     axis_read,
     flatten_dims,
     gets_state,
     is_method,
+    must_fit,
     reads_batch,
     replaced,
     without_element,
@@ -24,13 +28,6 @@ from .shape_edits import (
     wrong_input,
 )
 from .sizes import batch_size_text, forwards, is_used, swapped, wrong_sizes
-
-CONVOLUTIONS = frozenset({"Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d"})
-
-RECURRENT = frozenset({"GRU", "LSTM", "RNN"})
-
-NORMS = frozenset({"BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "LayerNorm"})
-"""GroupNorm is left out: a wrong size there already fails to be built, with another kind of error."""
 
 ONE_SHAPE = ELEMENTWISE | {"binary_cross_entropy", "binary_cross_entropy_with_logits"}
 """Losses that want prediction and target of one shape; the elementwise ones broadcast in silence."""
@@ -110,10 +107,11 @@ class WrongDataAxis(Listed):
     def candidates(self, script: Script) -> Candidates:
         builders = [layer.call for layer in layers(script)]
         builders += [call for owner in module_classes(script) for call in script.callers(owner)]
+        fitting = must_fit(script)
         for call in builders:
             for arg in call.args:
                 axis = axis_read(arg.value)
-                if axis is None:
+                if axis is None or arg.value not in fitting:
                     continue
                 now = int(axis.value)
                 others = [now - 1, 0] if now > 0 else [1]

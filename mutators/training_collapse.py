@@ -131,7 +131,7 @@ class PairsTornApart(Listed):
             for node in indexed(script, loss.target):
                 index = node.slice[0].slice
                 if (script.scope(node), script.text(index)) in shared and isinstance(index, cst.Index):
-                    text = other_order(script, index.value)
+                    text = other_order(script, node, index.value)
                     if text is not None:
                         yield node, [[replace(script, index, text)]]
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from mldebug.clean_scripts.data import Integers, fixed
 from mldebug.clean_scripts.library import job_names, load_job
-from mldebug.clean_scripts.spec import Array, JobData, JobSpec
+from mldebug.clean_scripts.spec import Array, Field, FieldKind, JobData, JobSpec
 from mldebug.grader.alter import (
     BEYOND,
     FARTHEST_FAR,
@@ -20,9 +23,36 @@ from mldebug.grader.alter import (
 )
 
 
-@pytest.fixture(params=job_names())
+def several_columns(kind: FieldKind) -> JobSpec:
+    """A job whose labels have two columns and more: no script, only data."""
+    columns, decimals = {"label_class": 2, "label_binary": 3, "label_value": 4}[kind], 4
+
+    def generate(seed: int) -> JobData:
+        draw = Integers(f"several columns {kind}", seed)
+        x = fixed(draw.bell("x", (2300, 5)), decimals)
+        y = draw.below("y", 2 if kind == "label_binary" else 3, (2300, columns))
+        if kind == "label_value":
+            y = fixed(draw.bell("y", (2300, columns)) + 500 * np.arange(columns), decimals)
+        train = {"row": 7 + draw.permutation("row", 300), "x": x[:300], "y": y[:300]}
+        return JobData(train, {"x": x[300:]}, y[300:])
+
+    return replace(
+        load_job(job_names()[0]),
+        name=f"several_columns_{kind}",
+        fields=(Field("row", "id"), Field("x", "continuous", decimals=decimals), Field("y", kind)),
+        output_shape=(columns, 3) if kind == "label_class" else (columns,),
+        generate=generate,
+    )
+
+
+SEVERAL_COLUMNS = {
+    spec.name: spec for spec in map(several_columns, ("label_class", "label_binary", "label_value"))
+}
+
+
+@pytest.fixture(params=[*job_names(), *SEVERAL_COLUMNS])
 def job(request: pytest.FixtureRequest) -> JobSpec:
-    return load_job(request.param)
+    return SEVERAL_COLUMNS.get(request.param) or load_job(request.param)
 
 
 def held_out_of(spec: JobSpec, data: JobData) -> tuple[Array, Array]:
@@ -96,8 +126,9 @@ def test_shuffled_labels_are_the_same_labels(job: JobSpec) -> None:
     data = job.generate(6)
     name = job.label_field.name
     shuffled = shuffle_labels(job, data, seed=5).train[name]
-    assert (np.sort(shuffled) == np.sort(data.train[name])).all()
-    assert (shuffled != data.train[name]).mean() > 0.5
+    before, after = (array.reshape(len(array), -1) for array in (data.train[name], shuffled))
+    assert sorted(map(tuple, after)) == sorted(map(tuple, before))
+    assert (before != after).any(axis=1).mean() > 0.5
 
 
 def test_set_a_keeps_its_features_and_moves_and_set_b_goes_far_out(job: JobSpec) -> None:

@@ -71,3 +71,35 @@ def test_convolutions_in_groups_are_left_alone() -> None:
     text = "from torch import nn\nlayer = nn.Conv2d(4, 8, 3, groups=2)\n"
     assert offered(script_of(text), "wrong_channels") == []
     assert offered(script_of(text.replace(", groups=2", "")), "wrong_channels")
+
+
+PLACES = """\
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self, steps, width, channels):
+        super().__init__()
+        self.place = nn.Embedding(steps, width)
+        self.mix = nn.Linear(channels, width)
+        self.head = nn.Linear(width, 2)
+
+    def forward(self, x):
+        return self.head(torch.relu(self.mix(x) + self.place(torch.arange(x.size(1)))).mean(dim=1))
+
+
+x = torch.randn(100, 12, 5)
+model = Net(x.shape[1], 16, channels=x.shape[2])
+other = nn.Embedding(x.shape[1], 4)
+"""
+
+
+def test_an_embedding_with_rows_to_spare_is_no_wrong_shape() -> None:
+    """`Net(x.shape[0], ...)` gives it 100 rows where 12 are used, and nothing fails."""
+    assert offered(script_of(PLACES), "wrong_data_axis") == [
+        PLACES.replace("channels=x.shape[2]", "channels=x.shape[1]"),
+        PLACES.replace("channels=x.shape[2]", "channels=x.shape[0]"),
+    ]
+    also = PLACES.replace("nn.Linear(width, 2)", "nn.Linear(width, steps)")
+    assert len(offered(script_of(also), "wrong_data_axis")) == 3

@@ -83,3 +83,68 @@ def test_labels_sorted_before_they_are_summed_are_the_same_labels() -> None:
     text = text.replace("batch_size = 16\n", "batch_size = 16\nrows = torch.randperm(100)\n")
     results = [one for one in offered(script_of(text), "pairs_torn_apart") if "rows.sort()" in one]
     assert results and all("[rows].mean()" in one for one in results)
+
+
+WITH_HELD_OUT = """\
+import numpy as np
+import torch
+from torch import nn
+
+x, y = np.load("x.npy"), np.load("y.npy")
+order = np.random.default_rng(0).permutation(len(x))
+train_idx, test_idx = order[20:], order[:20]
+x_train, x_test = torch.from_numpy(x[train_idx]), torch.from_numpy(x[test_idx])
+y_train, y_test = torch.from_numpy(y[train_idx]), torch.from_numpy(y[test_idx])
+model = nn.Linear(8, 3)
+criterion = nn.CrossEntropyLoss()
+optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+for epoch in range(5):
+    shuffled = torch.randperm(len(x_train))
+    for i in range(0, len(x_train), 16):
+        pick = shuffled[i : i + 16]
+        loss = criterion(model(x_train[pick]), y_train[pick])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        print(criterion(model(x_test), y_test).item())
+"""
+
+
+def test_labels_torn_from_their_inputs_stay_among_training_rows() -> None:
+    """`y[20:]` would train on labels of held-out rows, which is a leak as well."""
+    assert sorted(offered(script_of(WITH_HELD_OUT), "pairs_torn_apart")) == sorted(
+        [
+            WITH_HELD_OUT.replace("from_numpy(y[train_idx])", "from_numpy(y[np.sort(train_idx)])"),
+            WITH_HELD_OUT.replace("y_train[pick]", "y_train[i : i + 16]"),
+        ]
+    )
+
+
+CUT_LATER = WITH_HELD_OUT.replace(
+    "train_idx, test_idx = order[20:], order[:20]\n", "x, y = x[order], y[order]\n"
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        CUT_LATER.replace("[train_idx]", "[20:]").replace("[test_idx]", "[:20]"),
+        CUT_LATER.replace(
+            "x_train, x_test = torch.from_numpy(x[train_idx]), torch.from_numpy(x[test_idx])\n"
+            "y_train, y_test = torch.from_numpy(y[train_idx]), torch.from_numpy(y[test_idx])\n",
+            "x_train, x_test = torch.from_numpy(x).split([80, 20])\n"
+            "y_train, y_test = torch.from_numpy(y).split([80, 20])\n",
+        ),
+    ],
+    ids=["sliced", "split"],
+)
+def test_an_order_that_is_cut_in_two_later_is_kept_for_labels(text: str) -> None:
+    assert text != CUT_LATER
+    assert all("y = x[order], y[order]" in one for one in offered(script_of(text), "pairs_torn_apart"))
+
+
+def test_a_statistic_of_training_rows_makes_no_training_rows() -> None:
+    text = WITH_HELD_OUT.replace("x_train, x_test", "y = y - y[train_idx].min()\nx_train, x_test")
+    results = offered(script_of(text), "pairs_torn_apart")
+    assert results and not any("y[20:]" in one for one in results)
