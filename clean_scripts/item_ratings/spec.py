@@ -84,7 +84,7 @@ ALTERNATIVES = (
     Alternative(
         "Adam without decay",
         (
-            ("train.py", "torch.optim.AdamW(", "torch.optim.Adam("),
+            ("train.py", "optim.AdamW(", "optim.Adam("),
             ("train.py", '"weight_decay": 1e-2', '"weight_decay": 0.0'),
         ),
     ),

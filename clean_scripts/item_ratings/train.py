@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from model import RatingModel
-from torch import nn
+from torch import nn, optim
 
 settings = {
     "users": 30,
@@ -87,10 +87,8 @@ def main():
         dropout=settings["dropout"],
     ).to(device)
     loss_function = nn.MSELoss()
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=settings["lr"], weight_decay=settings["weight_decay"]
-    )
-    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, settings["lr_drop_every"], settings["lr_drop"])
+    optimizer = optim.AdamW(model.parameters(), lr=settings["lr"], weight_decay=settings["weight_decay"])
+    scheduler = optim.lr_scheduler.StepLR(optimizer, settings["lr_drop_every"], settings["lr_drop"])
 
     history = []
     for epoch in range(1, settings["epochs"] + 1):

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,13 @@ class Settings:
     batch: int = 48
     lr: float = 1e-2
     decay: float = 1e-4
-    milestones: tuple = (6, 8)
+    milestones: tuple[int, ...] = (6, 8)
 
 
 class Autoencoder(nn.Module):
     """Squeezes a record through a short code and unfolds it again."""
 
-    def __init__(self, sensors, settings):
+    def __init__(self, sensors: int, settings: Settings) -> None:
         super().__init__()
         self.dropout = settings.dropout
         self.compress = nn.Linear(sensors, settings.hidden)
@@ -41,7 +41,7 @@ class Autoencoder(nn.Module):
         self.expand = nn.Linear(settings.code, settings.hidden)
         self.restore = nn.Linear(settings.hidden, sensors)
 
-    def forward(self, record):
+    def forward(self, record: Tensor) -> Tensor:
         hidden = torch.tanh(self.compress(record))
         hidden = F.dropout(hidden, self.dropout, training=self.training)
         code = self.to_code(hidden)
@@ -49,7 +49,14 @@ class Autoencoder(nn.Module):
         return self.restore(hidden)
 
 
-def fit_epoch(model, records, optimizer, settings, generator, device):
+def fit_epoch(
+    model: nn.Module,
+    records: Tensor,
+    optimizer: torch.optim.Optimizer,
+    settings: Settings,
+    generator: torch.Generator,
+    device: torch.device,
+) -> float:
     """One pass over the normal records, each time under fresh noise."""
     model.train()
     losses = []
@@ -65,7 +72,7 @@ def fit_epoch(model, records, optimizer, settings, generator, device):
     return float(np.mean(losses))
 
 
-def oddness(model, records, device):
+def oddness(model: nn.Module, records: Tensor, device: torch.device) -> np.ndarray:
     """Logarithm of each record's mean squared reconstruction error."""
     model.eval()
     scores = []
@@ -77,13 +84,13 @@ def oddness(model, records, device):
     return torch.cat(scores).numpy()
 
 
-def area_under_curve(scores, anomalous):
+def area_under_curve(scores: np.ndarray, anomalous: np.ndarray) -> float:
     """Chance that an anomaly has a higher score than a normal record."""
     odd, usual = scores[anomalous], scores[~anomalous]
     return float((odd[:, None] > usual[None, :]).mean())
 
 
-def main():
+def main() -> None:
     settings = Settings()
     torch.manual_seed(settings.seed)
     generator = torch.Generator().manual_seed(settings.seed)
