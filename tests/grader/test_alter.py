@@ -128,7 +128,9 @@ def test_shuffled_labels_are_the_same_labels(job: JobSpec) -> None:
     shuffled = shuffle_labels(job, data, seed=5).train[name]
     before, after = (array.reshape(len(array), -1) for array in (data.train[name], shuffled))
     assert sorted(map(tuple, after)) == sorted(map(tuple, before))
-    assert (before != after).any(axis=1).mean() > 0.5
+    share = np.unique(before, axis=0, return_counts=True)[1] / len(before)
+    by_chance = 1 - float(np.sum(share**2))  # of 90 in 100 rows with one label few can change
+    assert (before != after).any(axis=1).mean() > 0.8 * by_chance
 
 
 def test_set_a_keeps_its_features_and_moves_and_set_b_goes_far_out(job: JobSpec) -> None:
