@@ -195,28 +195,43 @@ def hosted(name: str) -> frozenset[str]:
 
 
 def hosts(bugs: tuple[str, ...]) -> tuple[str, ...]:
-    """The scripts that have sites for every one of these classes, sorted."""
+    """The scripts that have sites for every one of these classes, sorted. Looks at the whole library, which
+    takes seconds; `can_host` stops at the first."""
     return tuple(name for name in job_names() if hosted(name).issuperset(bugs))
 
 
-def check_hosts(request: Request) -> tuple[str, ...]:
-    """The scripts a request may use, sorted; never empty.
+def can_host(bugs: tuple[str, ...], script: str | None = None) -> bool:
+    """Whether a script, by default any one of the library, has sites for every one of these classes."""
+    return any(hosted(name).issuperset(bugs) for name in job_names() if name == script or script is None)
 
-    Raises:
-        NoSiteError: no script, or not the one asked for, has sites for all classes.
+
+def check_hosts(request: Request) -> None:
+    """Raises:
+    NoSiteError: no script, or not the one asked for, has sites for all classes.
     """
+    if can_host(request.bugs, request.script):
+        return
     able = hosts(request.bugs)
     if request.script is None:
-        if not able:
-            raise NoSiteError(
-                f"no script can host {', '.join(request.bugs)} together; "
-                f"ask for fewer classes (`mldebug list scripts` shows what each can host)"
-            )
-        return able
-    if request.script not in able:
-        hint = f"these can: {', '.join(able)}" if able else "no script of the library can"
-        raise NoSiteError(f"{request.script} has no sites for {', '.join(request.bugs)} together; {hint}")
-    return (request.script,)
+        raise NoSiteError(
+            f"no script can host {', '.join(request.bugs)} together; "
+            f"ask for fewer classes (`mldebug list scripts` shows what each can host)"
+        )
+    hint = f"these can: {', '.join(able)}" if able else "no script of the library can"
+    raise NoSiteError(f"{request.script} has no sites for {', '.join(request.bugs)} together; {hint}")
+
+
+def drawn_script(request: Request, root: Draw) -> str:
+    """The script of one attempt. Of those that can host its classes each is equally likely, and a script that
+    the library gains takes its share from all others and changes nothing else (rendezvous hashing).
+
+    Raises:
+        NoSiteError: none can.
+    """
+    check_hosts(request)
+    names = job_names() if request.script is None else (request.script,)
+    ranked = sorted(names, key=lambda name: root.number("script", name))
+    return next(name for name in ranked if can_host(request.bugs, name))
 
 
 def draft(request: Request, attempt: int) -> Draft:
@@ -227,7 +242,7 @@ def draft(request: Request, attempt: int) -> Draft:
         NoCompositionError: this style's sites for them overlap whatever is chosen.
     """
     root = Draw("variant", ENGINE_VERSION, request.bugs, request.seed, request.index, attempt)
-    name = root.choose(check_hosts(request), "script")
+    name = drawn_script(request, root)
     draw = root.child("script", name)
     style = draw.below(STYLE_COUNT, "style")
     script = styled_script(name, style)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..errors import UsageError
-from ..factory import Request, Variant, hosts, verified
+from ..factory import Request, Variant, can_host, verified
 from ..grader.runner import Pool
 from ..grader.task import Task
 from ..grading import task_of_folder, task_of_row, task_of_variant
@@ -84,7 +84,7 @@ def bugs_of(assignment: Assignment, sets: Sequence[tuple[str, ...]] | None = Non
     """The classes of an episode, canonical: those asked for, else one of the sets, by the seed."""
     if assignment.bugs is not None:
         return canonical_bugs(list(assignment.bugs))
-    able = [one for one in sets or default_sets() if hosts(one)]
+    able = [one for one in sets or default_sets() if can_host(one)]
     return Draw("episode", assignment.seed).choose(able, "bugs")
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from itertools import combinations
 from pathlib import Path
 
@@ -16,9 +17,10 @@ from hypothesis import strategies as st
 from mldebug import factory
 from mldebug.clean_scripts.library import job_names
 from mldebug.errors import NoSiteError, NoValidVariantError, UsageError
-from mldebug.factory import Request, Variant, generate, unverified
+from mldebug.factory import Request, Variant, drawn_script, generate, unverified
 from mldebug.mutators.base import bug_classes
 from mldebug.mutators.workspace import check_python
+from mldebug.seeds import Draw
 from mldebug.task_folder import canonical_json, folder_files, json_row
 
 BUG_SETS = [tuple(names) for size in (1, 2, 3) for names in combinations(bug_classes(), size)]
@@ -97,6 +99,22 @@ def test_variants_of_one_seed_are_different_and_the_script_asked_for_changes_not
     assert {one.script for one in made} == set(job_names())
     for one in made[:6]:
         assert unverified(Request(one.bugs, one.seed, one.index, one.script)) == one
+
+
+def test_a_script_that_the_library_gains_takes_its_share_and_changes_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A release goes on with the variants it had, but for those on new scripts."""
+    roots = [Draw("a library that grows", index) for index in range(300)]
+    request, names = Request(("shape_mismatch",), 7), job_names()
+    before = [drawn_script(request, root) for root in roots]
+    gone = names[1]
+    monkeypatch.setattr(factory, "job_names", lambda: tuple(name for name in names if name != gone))
+    after = [drawn_script(request, root) for root in roots]
+    assert all(one == other for one, other in zip(before, after, strict=True) if one != gone)
+    shares = Counter(before)
+    assert set(shares) == set(names) and shares[gone] > 0
+    assert max(shares.values()) < 3 * len(roots) / len(names) and gone not in after
 
 
 def test_structure_varies() -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from ...clean_scripts.library import job_names
 from ...errors import MldebugError, UsageError
-from ...factory import check_numbers, hosts
+from ...factory import can_host, check_numbers
 from ...mutators.base import bug_classes, canonical_bugs
 from ...seeds import Draw, digest
 
@@ -86,10 +86,10 @@ class Plan:
         else:
             classes = bug_classes()
             every = [(one,) for one in classes] + [tuple(sorted(one)) for one in combinations(classes, 2)]
-            sets = [one for one in every if hosts(one)]
+            sets = [one for one in every if can_host(one)]
         if len(set(sets)) != len(sets):
             raise UsageError("--bugs: a set of classes is named twice")
-        if impossible := next((one for one in sets if not hosts(one)), None):
+        if impossible := next((one for one in sets if not can_host(one)), None):
             raise UsageError(
                 f"--bugs {','.join(impossible)}: no script of the library can host them together"
             )

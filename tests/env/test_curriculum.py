@@ -9,12 +9,14 @@ import statistics
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mldebug.clean_scripts.library import job_names, sources
 from mldebug.env import Assignment, DebugEnv, Services
 from mldebug.env import curriculum as module
 from mldebug.env.arms import Arm, arms_of
@@ -26,6 +28,7 @@ from mldebug.env.curriculum import (
 )
 from mldebug.env.tasks import Listed, default_sets
 from mldebug.errors import UsageError
+from mldebug.factory import hosts
 from mldebug.grader.runner import Pool
 from mldebug.mutators.base import bug_classes
 from mldebug.seeds import Draw
@@ -81,7 +84,11 @@ def test_of_prepared_tasks_only_what_is_there_becomes_an_arm() -> None:
 
 def test_levels_sort_jobs_by_size() -> None:
     arms = arms_of(sets=["shape"], levels=3)
-    assert [arm.scripts for arm in arms] == [("glyph_cnn",), ("tabular_classifier",), ("machine_gru",)]
+    lines = {name: sum(text.count("\n") for _path, text in sources(name)) for name in job_names()}
+    levels = [[lines[name] for name in arm.scripts] for arm in arms]
+    assert sorted(name for arm in arms for name in arm.scripts) == sorted(hosts(("shape_mismatch",)))
+    assert all(max(small) <= min(large) for small, large in pairwise(levels))
+    assert max(map(len, levels)) - min(map(len, levels)) <= 1
     assert len(arms_of(levels=3)) == sum(len(arms_of(sets=[bugs], levels=3)) for bugs in default_sets())
 
 
