@@ -95,7 +95,7 @@ def main():
 
     loss_function = nn.BCEWithLogitsLoss()
     optimizer = torch.optim.AdamW(model.parameters(), lr=SETTINGS["peak_rate"], weight_decay=0.05)
-    steps = SETTINGS["passes"] * -(-len(train_rows) // SETTINGS["batch"])
+    steps = SETTINGS["passes"] * -(-len(train_clicked) // SETTINGS["batch"])
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, SETTINGS["peak_rate"], total_steps=steps)
 
     history = []
