@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.client
 import json
-import socket
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
+from ...grader.judges.posting import PostFailed, Target
 from .base import AgentFailed
 from .llm_config import Model
 
@@ -92,86 +88,18 @@ class Endpoint:
         raise AssertionError("unreachable")
 
     def _post(self, body: bytes) -> bytes:
-        request = _Request(self._model, body)
-        request.start()
-        request.join(self._model.timeout)
-        if request.is_alive():
-            request.abandon()
-            raise _late(self._model)
-        if request.failure is not None:
-            raise request.failure
-        return request.content
-
-
-def _late(model: Model) -> _Passing:
-    return _Passing(f"no answer within {model.timeout:g} s")
-
-
-class _Request(threading.Thread):
-    """One request. A thread of its own, as a server that sends byte by byte outlasts a socket's time-out."""
-
-    def __init__(self, model: Model, body: bytes) -> None:
-        super().__init__(name="mldebug-endpoint", daemon=True)
-        self._model = model
-        self._body = body
-        self._lock = threading.Lock()
-        self._socket: socket.socket | None = None
-        self._abandoned = False
-        self.content = b""
-        self.failure: Exception | None = None
-
-    def run(self) -> None:
+        model = self._model
         try:
-            self._ask()
-        except (_Passing, AgentFailed) as error:
-            self.failure = error
-        except TimeoutError:
-            self.failure = _late(self._model)
-        except (OSError, http.client.HTTPException) as error:
-            # the name only: the text of such an error may quote what was sent
-            self.failure = _Passing(f"the connection failed ({type(error).__name__})")
-        except Exception as error:
-            self.failure = AgentFailed(
-                f"the model {self._model.name} cannot be asked ({type(error).__name__})"
-            )
-
-    def _ask(self) -> None:
-        address = urlsplit(self._model.base_url)
-        kind = http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
-        connection = kind(address.hostname or "", address.port, timeout=self._model.timeout)
-        try:
-            connection.connect()
-            with self._lock:
-                self._socket = connection.sock
-                if self._abandoned:
-                    return
-            headers = {"Content-Type": "application/json", "Accept": "application/json"}
-            if self._model.api_key is not None:
-                headers["Authorization"] = f"Bearer {self._model.api_key}"
-            path = f"{address.path.rstrip('/')}/chat/completions"
-            connection.request(
-                "POST", f"{path}?{address.query}" if address.query else path, self._body, headers
-            )
-            response = connection.getresponse()
-            content = response.read(LARGEST + 1)
-            if response.status in PASSING:
-                raise _Passing(f"HTTP {response.status}", _seconds(response.getheader("Retry-After")))
-            if response.status != 200:
-                raise AgentFailed(
-                    f"the model {self._model.name}: HTTP {response.status}; check base_url, model and key"
-                )
-            if len(content) > LARGEST:
-                raise _Passing(f"an answer of more than {LARGEST >> 20} MiB")
-            self.content = content
-        finally:
-            connection.close()
-
-    def abandon(self) -> None:
-        with self._lock:
-            self._abandoned = True
-            if self._socket is not None:
-                with contextlib.suppress(OSError):
-                    self._socket.shutdown(socket.SHUT_RDWR)
+            reply = Target(model.base_url, model.api_key, model.timeout, LARGEST).post(body)
+        except PostFailed as error:
+            if error.may_pass:
+                raise _Passing(str(error)) from None
+            raise AgentFailed(f"the model {model.name}: {error}") from None
+        if reply.status in PASSING:
+            raise _Passing(f"HTTP {reply.status}", _seconds(reply.retry_after))
+        if reply.status != 200:
+            raise AgentFailed(f"the model {model.name}: HTTP {reply.status}; check base_url, model and key")
+        return reply.content
 
 
 def _seconds(header: str | None) -> float | None:
