@@ -14,7 +14,7 @@ CONNECTIONS = {"http": http.client.HTTPConnection, "https": http.client.HTTPSCon
 
 class PostFailed(Exception):
     """There is no reply. The message is made of our own words, numbers and the name of an exception only:
-    never the key, the address, a header, or anything the other side said, which an exception's text may quote.
+    never the key, the address, a header, or anything the other side said, which an exception may quote.
 
     may_pass: whether another try may do better.
     """
