@@ -243,13 +243,27 @@ def submission_files(submission: Submitted, task: Task | OwnTask) -> Mapping[str
         return {task.broken.entrypoint: submission}
     path = Path(submission)
     if path.is_dir():
-        found = _own_texts(path) if isinstance(task, OwnTask) else _texts(path)
+        if isinstance(task, OwnTask):
+            found = _own_texts(path)
+        else:
+            texts = _texts(path)
+            found = {name: texts[name] for name in texts if not _left_behind(name, texts[name], task)}
         if not found:
             raise UsageError(
                 f"submission {path}: holds no sources; name a file, or a folder with {'train.py'}"
             )
         return found
     return {task.broken.entrypoint: _text(path)}
+
+
+def _left_behind(name: str, text: str, task: Task) -> bool:
+    """Whether a file is what somebody's run left beside the sources, such as a checkpoint: no Python, not one
+    of the task's own, and no text."""
+    if name.endswith(".py") or name in task.broken.files:
+        return False
+    if len(text) > MOST_BYTES or "\0" in text:
+        return True
+    return any("\udc80" <= sign <= "\udcff" for sign in text)
 
 
 def _own_texts(folder: Path) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from mldebug import generate
 from mldebug.cli import cli, run
 from mldebug.errors import UsageError
+from mldebug.grader.submission import MOST_BYTES
 from mldebug.grading import submission_files, task_of, task_of_folder
 from mldebug.task_folder import folder_files, json_row, row_files
 
@@ -94,6 +96,18 @@ def test_submissions_from_texts_files_and_folders(folder: Path, tmp_path: Path) 
     for wrong in (tmp_path / "none.py", "none.py", tmp_path / "link.py"):
         with pytest.raises(UsageError):
             submission_files(wrong, one)
+
+
+def test_what_a_run_left_beside_the_sources_makes_no_fix_unusable(folder: Path, tmp_path: Path) -> None:
+    one = task_of_folder(folder)
+    shutil.copytree(folder / "solution" / "reference", tmp_path / "fixed")
+    (tmp_path / "fixed" / "model.pt").write_bytes(b"PK\x03\x04\x00\x00\xff\xfe")
+    (tmp_path / "fixed" / "run.log").write_bytes(b"epoch 1\n" * (MOST_BYTES // 8 + 1))
+    assert submission_files(tmp_path / "fixed", one) == rows()[NAME]["reference"]
+    (tmp_path / "fixed" / "settings.json").write_text('{"rate": 0.1}')
+    assert "settings.json" in submission_files(tmp_path / "fixed", one)
+    (tmp_path / "fixed" / "more.py").write_bytes(b"\xff\x00")
+    assert "more.py" in submission_files(tmp_path / "fixed", one), "the grader says what is wrong with it"
 
 
 def test_the_grade_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
