@@ -72,12 +72,26 @@ class Solutions:
             ) from None
 
 
+class Joiner:
+    """Makes the rows of one file whole; the solutions are looked for when a row needs one."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._solutions: Solutions | None = None
+
+    def whole(self, row: dict[str, Any]) -> dict[str, Any]:
+        """A row of a release with its solution; any other as it is.
+
+        Raises:
+            UsageError: there is no solution.
+        """
+        if not is_apart(row):
+            return row
+        if self._solutions is None:
+            self._solutions = Solutions(self._path)
+        return self._solutions.joined(row)
+
+
 def whole_rows(rows: Iterator[dict[str, Any]], path: Path) -> Iterator[dict[str, Any]]:
     """The rows of a file, those of a release with their solutions."""
-    solutions: Solutions | None = None
-    for row in rows:
-        if is_apart(row):
-            solutions = solutions or Solutions(path)
-            yield solutions.joined(row)
-        else:
-            yield row
+    return map(Joiner(path).whole, rows)

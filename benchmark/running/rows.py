@@ -10,7 +10,7 @@ from typing import Any
 
 from ...env.tasks import Prepared
 from ...errors import UsageError
-from ...output.release_rows import Solutions, is_apart
+from ...output.release_rows import Joiner
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class TaskFile:
         self.path = path
         self.entries: list[Entry] = []
         self._places: dict[str, int] = {}
-        self._solutions: Solutions | None = None
+        self._joiner = Joiner(path)
         try:
             with path.open("rb") as lines:
                 start = 0
@@ -61,7 +61,7 @@ class TaskFile:
     def _add(self, line: bytes, number: int, start: int) -> None:
         where = f"{self.path}, line {number}"
         try:
-            row = self._whole(json.loads(line))
+            row = self._joiner.whole(json.loads(line))
             found = Entry(
                 str(row["id"]),
                 tuple(map(str, row["bugs"])),
@@ -82,14 +82,6 @@ class TaskFile:
             raise UsageError(f"{where}: task {found.id} was there before; remove one of the two")
         self._places[found.id] = len(self.entries)
         self.entries.append(found)
-
-    def _whole(self, row: dict[str, Any]) -> dict[str, Any]:
-        """A row of a release with its solution; any other as it is."""
-        if not is_apart(row):
-            return row
-        if self._solutions is None:
-            self._solutions = Solutions(self.path)
-        return self._solutions.joined(row)
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -113,7 +105,7 @@ class TaskFile:
             line = lines.read(entry.size)
         if hashlib.sha256(line.rstrip(b"\n")).hexdigest() != entry.sha256:
             raise UsageError(f"{self.path}: was changed while it was read; begin anew")
-        return self._whole(json.loads(line))
+        return self._joiner.whole(json.loads(line))
 
     def prepared(self, entry: Entry) -> Prepared:
         """The task, ready for an environment."""
