@@ -8,14 +8,13 @@ draws, it draws from `brief.draw`, so that what it does depends on neither order
 
 from __future__ import annotations
 
-import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
-from importlib import import_module, metadata
 from typing import Any, ClassVar
 
+from ...env.announced import kinds
 from ...env.models import Observation
 from ...errors import MldebugError, UsageError
 from ...seeds import Draw
@@ -144,24 +143,7 @@ def registered() -> Mapping[str, type[Agent]]:
     Raises:
         UsageError: an announced one cannot be loaded, or two have one name.
     """
-    package = import_module(__package__)
-    for module in pkgutil.iter_modules(package.__path__):
-        if not module.ispkg:
-            import_module(f"{__package__}.{module.name}")
-    found: dict[str, type[Agent]] = {}
-    for kind in _subclasses(Agent):  # type: ignore[type-abstract]
-        if kind.__module__.startswith(f"{__package__}."):
-            _add(found, kind)
-    for entry in metadata.entry_points(group="mldebug.agents"):
-        try:
-            kind = entry.load()
-        except Exception as error:
-            raise UsageError(
-                f"the agent {entry.value} of another package cannot be loaded: {error}"
-            ) from None
-        if not (isinstance(kind, type) and issubclass(kind, Agent)):
-            raise UsageError(f"the entry point {entry.value} (mldebug.agents) names no subclass of Agent")
-        _add(found, kind)
+    found = kinds(Agent, __package__, "mldebug.agents", "agent")  # type: ignore[type-abstract]
     return dict(sorted(found.items()))
 
 
@@ -198,14 +180,3 @@ def settled(kind: type[Agent], given: Mapping[str, Any]) -> dict[str, Any]:
             )
         found[name] = value
     return found
-
-
-def _add(found: dict[str, type[Agent]], kind: type[Agent]) -> None:
-    if kind.name in found and found[kind.name] is not kind:
-        raise UsageError(f"two agents have the name {kind.name!r}: {found[kind.name]} and {kind}")
-    found[kind.name] = kind
-
-
-def _subclasses(kind: type[Agent]) -> list[type[Agent]]:
-    below = [one for direct in kind.__subclasses__() for one in _subclasses(direct)]
-    return [one for one in (kind, *below) if not getattr(one, "__abstractmethods__", None)]

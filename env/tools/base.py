@@ -7,16 +7,15 @@ A tool that wants to know of edits has a method `on_edit`.
 
 from __future__ import annotations
 
-import pkgutil
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module, metadata
 from typing import Any, ClassVar
 
 from ...errors import UsageError
+from ..announced import kinds
 from ..models import ActionRefused
 from ..workbench import Workbench
 
@@ -182,33 +181,8 @@ def registered() -> Mapping[str, Tool]:
     Raises:
         UsageError: an announced one cannot be loaded, or two have one name.
     """
-    package = import_module(__package__)
-    for module in pkgutil.iter_modules(package.__path__):
-        import_module(f"{__package__}.{module.name}")
-    found: dict[str, Tool] = {}
-    for kind in _subclasses(Tool):  # type: ignore[type-abstract]
-        if kind.__module__.startswith(f"{__package__}."):
-            _add(found, kind)
-    for entry in metadata.entry_points(group="mldebug.tools"):
-        try:
-            kind = entry.load()
-        except Exception as error:
-            raise UsageError(f"the tool {entry.value} of another package cannot be loaded: {error}") from None
-        if not (isinstance(kind, type) and issubclass(kind, Tool)):
-            raise UsageError(f"the entry point {entry.value} (mldebug.tools) names no subclass of Tool")
-        _add(found, kind)
-    return found
-
-
-def _add(found: dict[str, Tool], kind: type[Tool]) -> None:
-    if kind.name in found and type(found[kind.name]) is not kind:
-        raise UsageError(f"two tools have the name {kind.name!r}: {type(found[kind.name])} and {kind}")
-    found[kind.name] = kind()
-
-
-def _subclasses(kind: type[Tool]) -> list[type[Tool]]:
-    below = [one for direct in kind.__subclasses__() for one in _subclasses(direct)]
-    return [one for one in (kind, *below) if not getattr(one, "__abstractmethods__", None)]
+    found = kinds(Tool, __package__, "mldebug.tools", "tool")  # type: ignore[type-abstract]
+    return {name: kind() for name, kind in found.items()}
 
 
 def toolbox(names: tuple[str, ...] | None = None) -> Toolbox:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib import metadata
 from importlib.metadata import EntryPoint
 from typing import Any
 
@@ -52,7 +53,7 @@ def announced(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         return [Entry(name) for name in names]
 
     assert hasattr(EntryPoint, "load")
-    monkeypatch.setattr(base.metadata, "entry_points", entry_points)
+    monkeypatch.setattr(metadata, "entry_points", entry_points)
     registered.cache_clear()
     yield names
     registered.cache_clear()
