@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import UsageError
+from ...output.whole_file import put_whole
 from ..running.options import read_yaml
 
 VARIABLE = "MLDEBUG_LLM_CONFIG"
@@ -58,10 +59,7 @@ def begin(path: Path, *, force: bool = False) -> None:
         raise UsageError(f"{path}: is there already; edit it, or replace it with --force")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".partial-{path.name}")
-        partial.touch(mode=0o600)
-        partial.write_text(TEMPLATE, "utf-8")
-        partial.replace(path)
+        put_whole(path, TEMPLATE, mode=0o600)
     except OSError as error:
         raise UsageError(f"{path}: cannot be written ({error.strerror})") from None
 

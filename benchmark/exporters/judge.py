@@ -22,6 +22,7 @@ from ...grader.by_trace.task import OwnTask
 from ...grader.submission import MOST_BYTES, MOST_FILES
 from ...grader.verdict import Verdict
 from ...grading import any_task_of, grade
+from ...output.whole_file import put_whole
 from .texts import CLAIM
 
 MOST_CLAIM_BYTES = 1 << 16
@@ -125,9 +126,7 @@ def main(arguments: list[str] | None = None) -> int:
     if asked.reward is None:
         return 0 if verdict.solved else 1
     asked.reward.parent.mkdir(parents=True, exist_ok=True)
-    partial = asked.reward.with_name(f".partial-{asked.reward.name}")
-    partial.write_text(json.dumps(numbers(verdict), sort_keys=True) + "\n", "utf-8")
-    partial.replace(asked.reward)
+    put_whole(asked.reward, json.dumps(numbers(verdict), sort_keys=True) + "\n")
     return 0
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ...errors import UsageError
+from ...output.whole_file import put_whole
 from ...task_folder import canonical_json
 from .episode import Played
 from .plan import Episode, Plan, line
@@ -52,7 +53,7 @@ class RunFolder:
             if resume:
                 self._same(mark)
             else:
-                _put(
+                put_whole(
                     mark, canonical_json({"run": plan.mark(), "tasks_file": str(plan.tasks.path.absolute())})
                 )
             for one in plan.agents:
@@ -103,14 +104,14 @@ class RunFolder:
 
     def keep(self, episode: Episode, played: Played) -> None:
         """Put a trajectory in place, whole."""
-        _put(self.path / episode.file, played.text)
+        put_whole(self.path / episode.file, played.text)
         self._times.write(line(played.times))
         self._times.flush()
 
     def finish(self, results: Iterable[Mapping[str, Any]]) -> Path:
         """Write the results: of every episode of the plan, in its order."""
         path = self.path / "results.jsonl"
-        _put(path, "".join(map(line, results)))
+        put_whole(path, "".join(map(line, results)))
         return path
 
 
@@ -161,13 +162,6 @@ def read_times(path: Path) -> list[dict[str, Any]]:
             one = json.loads(text)
             found.append({"agent": one["agent"], "task": one["task"], "seconds": float(one["seconds"])})
     return found
-
-
-def _put(path: Path, text: str) -> None:
-    """Write a file, whole or not at all."""
-    partial = path.with_name(f".partial-{path.name}")
-    partial.write_text(text, "utf-8")
-    partial.replace(path)
 
 
 def _appended(path: Path) -> IO[str]:
