@@ -202,23 +202,27 @@ def hosts(bugs: tuple[str, ...]) -> tuple[str, ...]:
 
 def can_host(bugs: tuple[str, ...], script: str | None = None) -> bool:
     """Whether a script, by default any one of the library, has sites for every one of these classes."""
-    return any(hosted(name).issuperset(bugs) for name in job_names() if name == script or script is None)
+    return any(hosted(name).issuperset(bugs) for name in job_names() if script in (None, name))
 
 
 def check_hosts(request: Request) -> None:
     """Raises:
     NoSiteError: no script, or not the one asked for, has sites for all classes.
     """
-    if can_host(request.bugs, request.script):
-        return
-    able = hosts(request.bugs)
+    if not can_host(request.bugs, request.script):
+        raise _no_host(request)
+
+
+def _no_host(request: Request) -> NoSiteError:
+    bugs = ", ".join(request.bugs)
     if request.script is None:
-        raise NoSiteError(
-            f"no script can host {', '.join(request.bugs)} together; "
+        return NoSiteError(
+            f"no script can host {bugs} together; "
             f"ask for fewer classes (`mldebug list scripts` shows what each can host)"
         )
+    able = hosts(request.bugs)
     hint = f"these can: {', '.join(able)}" if able else "no script of the library can"
-    raise NoSiteError(f"{request.script} has no sites for {', '.join(request.bugs)} together; {hint}")
+    return NoSiteError(f"{request.script} has no sites for {bugs} together; {hint}")
 
 
 def drawn_script(request: Request, root: Draw) -> str:
@@ -228,10 +232,10 @@ def drawn_script(request: Request, root: Draw) -> str:
     Raises:
         NoSiteError: none can.
     """
-    check_hosts(request)
-    names = job_names() if request.script is None else (request.script,)
-    ranked = sorted(names, key=lambda name: root.number("script", name))
-    return next(name for name in ranked if can_host(request.bugs, name))
+    for name in sorted(job_names(), key=lambda name: root.number("script", name)):
+        if request.script in (None, name) and can_host(request.bugs, name):
+            return name
+    raise _no_host(request)
 
 
 def draft(request: Request, attempt: int) -> Draft:
