@@ -5,17 +5,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Sequence
 
+from ..mutators.workspace import split_lines
+
 MOST_ALIGNED = 1_000
 """Lines on either side that `difflib` is asked to align; it needs their product."""
 
 Block = tuple[str, int, int, int, int]
 """As `difflib` has them: what, start and end in the old lines, start and end in the new ones."""
-
-
-def split_lines(text: str) -> list[str]:
-    """The lines of a text with their ends; only a line feed ends one, and the last need not have one."""
-    *whole, last = text.split("\n")
-    return [one + "\n" for one in whole] + ([last] if last else [])
 
 
 def changed_blocks(old: Sequence[str], new: Sequence[str]) -> list[Block]:

@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from ..errors import UsageError
 from ..grader.runner.folder import checked_path
-from .diffs import split_lines
+from ..mutators.workspace import split_lines
 from .models import ActionRefused
 from .patch_reader import LONGEST_SHOWN, Hunk, Section, quoted, read_patch
 

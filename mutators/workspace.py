@@ -52,12 +52,20 @@ class Workspace:
         return iter(self.sources)
 
 
+def split_lines(text: str) -> list[str]:
+    """The lines of a text with their ends; only a line feed ends one, and the last need not have one."""
+    *whole, last = text.split("\n")
+    return [one + "\n" for one in whole] + ([last] if last else [])
+
+
 def unified_patch(before: Mapping[str, str], after: Mapping[str, str]) -> str:
-    """A unified diff of the files of one workspace that turns them into those of another."""
+    """A unified diff of the files of one workspace that turns them into those of another, as git reads it:
+    lines end in a line feed only, and a last one without is marked."""
     pieces: list[str] = []
     for name in sorted(before):
-        old, new = (text.splitlines(keepends=True) for text in (before[name], after[name]))
-        pieces += difflib.unified_diff(old, new, f"a/{name}", f"b/{name}")
+        old, new = (split_lines(one[name]) for one in (before, after))
+        for line in difflib.unified_diff(old, new, f"a/{name}", f"b/{name}"):
+            pieces.append(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n")
     return "".join(pieces)
 
 

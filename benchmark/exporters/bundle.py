@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import re
@@ -14,6 +13,7 @@ from typing import Any
 
 from ...errors import MldebugError, UsageError
 from ...grading import any_task_of
+from ...mutators.workspace import unified_patch
 from ...output.release_rows import SOLUTIONS, is_apart, whole_rows
 from ...source.task import is_own, own_row_files
 from ...task_folder import made_by, read_rows, row_files, run_by
@@ -84,7 +84,7 @@ class Entry:
     @property
     def patch(self) -> str:
         """The reference as a unified diff of the broken sources, for `git apply` and `patch -p1`."""
-        return patch_of(self.files, self.reference)
+        return unified_patch(self.files, self.reference)
 
     def folder(self) -> dict[str, bytes]:
         """Its task folder: path → content, as `mldebug materialize` writes it. Holds the truth."""
@@ -100,16 +100,6 @@ class Entry:
         """What `mldebug grade` needs of its task folder: the data of a job of the library is made anew."""
         found, prefix = self.folder(), "workspace/data/"
         return {path: one for path, one in found.items() if self.is_own or not path.startswith(prefix)}
-
-
-def patch_of(before: Mapping[str, str], after: Mapping[str, str]) -> str:
-    """A unified diff as git reads it: lines end in a line feed only, and one without is marked."""
-    pieces: list[str] = []
-    for name in sorted(before):
-        old, new = (re.findall(r"[^\n]*\n|[^\n]+", one[name]) for one in (before, after))
-        for line in difflib.unified_diff(old, new, f"a/{name}", f"b/{name}"):
-            pieces.append(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n")
-    return "".join(pieces)
 
 
 @dataclass(frozen=True)

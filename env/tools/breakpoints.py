@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from ..diffs import changed_blocks, split_lines
+from ...mutators.workspace import split_lines
+from ..diffs import changed_blocks
 from ..workbench import Workbench
 
 NOTE = "pdb"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..diffs import diff_of, split_lines
+from ...mutators.workspace import split_lines
+from ..diffs import diff_of
 from ..models import ActionRefused
 from ..workbench import Workbench
 from .aside import aside

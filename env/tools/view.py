@@ -6,7 +6,7 @@ import io
 
 import numpy as np
 
-from ..diffs import split_lines
+from ...mutators.workspace import split_lines
 from ..models import ActionRefused
 from ..workbench import Workbench
 from .base import MOST_CHARACTERS, Parameter, Tool

@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 
 from mldebug import cli
-from mldebug.benchmark.exporters.bundle import Bundle, patch_of, read_bundle
+from mldebug.benchmark.exporters.bundle import Bundle, read_bundle
 from mldebug.benchmark.exporters.registry import exported, names
 from mldebug.benchmark.exporters.writing import TIME, File, write
 from mldebug.errors import MldebugError, UsageError
 from mldebug.mutators.base import all_mutators, bug_classes
+from mldebug.mutators.workspace import unified_patch
 
 from ...written import rows
 from .conftest import PLAN, SPLITS, row_file
@@ -238,7 +239,7 @@ def test_patches_are_what_git_reads(tmp_path: Path) -> None:
     for path, text in before.items():
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).write_bytes(text.encode())
-    patch = patch_of(before, after).encode()
+    patch = unified_patch(before, after).encode()
     subprocess.run(["git", "apply", "-"], input=patch, cwd=tmp_path, check=True)
     assert {path: (tmp_path / path).read_bytes().decode() for path in after} == after
 
