@@ -26,6 +26,7 @@ from .mutators.compose import Injection
 from .mutators.workspace import Workspace, unified_patch
 from .output.ledger import Ledger
 from .output.release_rows import whole_rows
+from .output.whole_file import put_whole
 from .seeds import ENGINE_VERSION
 
 BUDGET = 5
@@ -390,7 +391,7 @@ class OutputFolder:
                 f"--out {self.path}: is not empty and holds other things; name a new or an empty folder"
             )
         else:
-            write_mark(found, mark)
+            put_whole(found, mark)
 
     def _has_tasks(self) -> bool:
         return any(one != self.MARK and not one.startswith(self.PARTIAL) for one in self._entries())
@@ -501,13 +502,6 @@ class OutputFolder:
 def request_mark(request: Mapping[str, Any]) -> bytes:
     """What says of an output which request it belongs to."""
     return canonical_json({"schema": SCHEMA, "engine": ENGINE_VERSION, **request}).encode()
-
-
-def write_mark(place: Path, mark: bytes) -> None:
-    """Put a mark down, whole or not at all."""
-    partial = place.with_name(f"{OutputFolder.PARTIAL}{place.name}")
-    partial.write_bytes(mark)
-    partial.rename(place)
 
 
 def _umask() -> int:

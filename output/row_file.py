@@ -10,8 +10,9 @@ from typing import Any
 
 from ..errors import UsageError
 from ..factory import Proof
-from ..task_folder import Made, request_mark, write_mark
+from ..task_folder import Made, request_mark
 from .ledger import Ledger
+from .whole_file import put_whole
 
 
 def row_line(row: Mapping[str, Any]) -> str:
@@ -58,7 +59,7 @@ class RowFile:
                 raise UsageError(f"--jsonl-file {path}: is there already; name a new file, or remove it")
             else:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                write_mark(found, mark)
+                put_whole(found, mark)
             belongs = {name: request[name] for name in ("bugs", "seed")} | {"verified": request["verify"]}
             if request["script"] is not None:
                 belongs["script"] = request["script"]

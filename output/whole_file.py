@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 
-def put_whole(path: Path, text: str, mode: int = 0o666) -> None:
+def put_whole(path: Path, content: bytes, mode: int = 0o666) -> None:
     """Write a file, or replace it, in one step. mode: of the new file, less the umask.
 
     Raises:
@@ -13,5 +13,5 @@ def put_whole(path: Path, text: str, mode: int = 0o666) -> None:
     """
     partial = path.with_name(f".partial-{path.name}")
     partial.touch(mode=mode)
-    partial.write_text(text, "utf-8")
+    partial.write_bytes(content)
     partial.replace(path)

@@ -59,7 +59,7 @@ def begin(path: Path, *, force: bool = False) -> None:
         raise UsageError(f"{path}: is there already; edit it, or replace it with --force")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        put_whole(path, TEMPLATE, mode=0o600)
+        put_whole(path, TEMPLATE.encode(), mode=0o600)
     except OSError as error:
         raise UsageError(f"{path}: cannot be written ({error.strerror})") from None
 

@@ -126,7 +126,7 @@ def main(arguments: list[str] | None = None) -> int:
     if asked.reward is None:
         return 0 if verdict.solved else 1
     asked.reward.parent.mkdir(parents=True, exist_ok=True)
-    put_whole(asked.reward, json.dumps(numbers(verdict), sort_keys=True) + "\n")
+    put_whole(asked.reward, json.dumps(numbers(verdict), sort_keys=True).encode() + b"\n")
     return 0
 
 

@@ -16,7 +16,8 @@ from ...factory import Exhausted, Request, Variant, outcomes
 from ...output.ledger import Lines
 from ...output.progress import Progress
 from ...output.release_rows import SOLUTIONS
-from ...task_folder import SCHEMA, canonical_json, made_by, run_by, write_mark
+from ...output.whole_file import put_whole
+from ...task_folder import SCHEMA, canonical_json, made_by, run_by
 from .card import sections
 from .difficulty import Outcomes
 from .layout import CHANGELOG, MANIFEST, Content, commitment, json_line, sha256
@@ -76,7 +77,7 @@ class Workshop:
             self.plan = _begun(mark, plan) if resume else plan
             self.partial.mkdir(parents=True, exist_ok=True)
             if not resume:
-                write_mark(mark, _mark(plan))
+                put_whole(mark, _mark(plan))
             self.journal = Lines(self.partial / JOURNAL)
             self.journal.create()
             self.journal.mend()

@@ -53,9 +53,8 @@ class RunFolder:
             if resume:
                 self._same(mark)
             else:
-                put_whole(
-                    mark, canonical_json({"run": plan.mark(), "tasks_file": str(plan.tasks.path.absolute())})
-                )
+                record = {"run": plan.mark(), "tasks_file": str(plan.tasks.path.absolute())}
+                put_whole(mark, canonical_json(record).encode())
             for one in plan.agents:
                 (path / "trajectories" / one.name).mkdir(parents=True, exist_ok=True)
             self._times = _appended(path / "times.jsonl")
@@ -104,14 +103,14 @@ class RunFolder:
 
     def keep(self, episode: Episode, played: Played) -> None:
         """Put a trajectory in place, whole."""
-        put_whole(self.path / episode.file, played.text)
+        put_whole(self.path / episode.file, played.text.encode())
         self._times.write(line(played.times))
         self._times.flush()
 
     def finish(self, results: Iterable[Mapping[str, Any]]) -> Path:
         """Write the results: of every episode of the plan, in its order."""
         path = self.path / "results.jsonl"
-        put_whole(path, "".join(map(line, results)))
+        put_whole(path, "".join(map(line, results)).encode())
         return path
 
 
