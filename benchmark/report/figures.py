@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from ...grader.ladder import WRONG_CLASS
+from ...grader.ruling import NO_END, NO_START, NOT_CONFIRMED, NOT_FIXED, SOLVED
 from .reading import Outcome
 
 CONFIDENCE = 0.95
@@ -23,9 +25,8 @@ AT_ONCE = 1 << 20
 DIGITS = 9
 """Of a mean and its interval: what lies beyond depends on how a processor adds."""
 
-RUNGS = (0.0, 0.01, 0.20, 0.40, 0.60, 0.80, 0.99)
+RUNGS = (0.0, WRONG_CLASS, NO_START, NO_END, NOT_FIXED, NOT_CONFIRMED, SOLVED)
 """Of the ladder; 0: no fix was handed in."""
-SOLVED = RUNGS[-1]
 
 
 @dataclass(frozen=True)
@@ -168,15 +169,6 @@ MOST_TOOLS = 24
 OTHERS = "(others)"
 
 
-def use(action: Any) -> str:
-    """Under which name an action counts: its tool, `fix`, or `none` if it was no action; as in `uses` of a
-    result."""
-    if not isinstance(action, dict) or action.get("type") not in ("inspect", "fix"):
-        return "none"
-    tool = "submit" if action["type"] == "fix" else str(action.get("tool"))[:60]
-    return "fix" if tool == "submit" else tool
-
-
 @dataclass(frozen=True)
 class Flow:
     """Which action follows which. names: of actions, the frequent ones first. counts: (before, after) → how
@@ -194,7 +186,7 @@ class Flow:
 
 def flow(episodes: Iterable[Sequence[str]]) -> Flow:
     """Args:
-    episodes: the names (`use`) of the actions of each, in order.
+    episodes: the names (`use_of`) of the actions of each, in order.
     """
     known = [list(one) for one in episodes]
     often = Counter(name for one in known for name in one)

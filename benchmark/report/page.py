@@ -16,9 +16,9 @@ from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from typing import Any
 
+from ...grader.ruling import SOLVED
 from .figures import (
     END,
-    SOLVED,
     START,
     Flow,
     Interval,

@@ -9,7 +9,8 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from ...errors import UsageError
-from .figures import SOLVED, heat, leaderboard, rungs
+from ...grader.ruling import SOLVED
+from .figures import heat, leaderboard, rungs
 from .reading import Runs
 from .texts import in_a_line, percent
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .figures import use
+from ..running.report import use_of
 from .reading import Outcome
 from .texts import shown
 
@@ -55,7 +55,7 @@ def pack(outcomes: Sequence[Outcome], limit: int = LIMIT) -> Packed:
         episodes = []
         for one in group:
             lines = one.trajectory()
-            actions.append(tuple(use(line["action"]) for line in lines[2:-1]))
+            actions.append(tuple(use_of(line["action"]) for line in lines[2:-1]))
             episodes.append(episode(lines))
         chunk = _packed(episodes) if room > 0 else ""
         if room > 0 and len(chunk) <= room:
@@ -91,7 +91,7 @@ def episode(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "briefing": _text(lines[1]["observation"]),
         "steps": [
             {
-                "use": shown(use(one["action"])),
+                "use": shown(use_of(one["action"])),
                 "action": _tame(one["action"]),
                 "note": _tame(one.get("note")),
                 "text": _text(one["observation"]),

@@ -19,6 +19,7 @@ from ...mutators.base import bug_classes
 from ...seeds import Draw
 from ..agents.base import Agent, AgentFailed, Brief, Solution, Turn
 from .plan import Episode, Rules, line
+from .report import use_of
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def _play(
             thinking += time.perf_counter() - started
             seen = env.step(turn.action)
             refused += seen.refused
-            tally[_use(turn.action)] += 1
+            tally[use_of(turn.action)] += 1
             lines.append(line({"action": turn.action, "note": turn.note, "observation": seen.record()}))
         player.heard(seen)
         assert env.score is not None
@@ -115,14 +116,6 @@ def _turn(player: Agent, seen: Observation) -> Turn:
             f"{player.name} raised {type(error).__name__} at step {seen.step + 1} of task {seen.task}: "
             f"{error}"
         ) from error
-
-
-def _use(action: Mapping[str, Any]) -> str:
-    """Under which name an action is counted: its tool, `fix`, or `none` if it was no action."""
-    if action.get("type") != "inspect":
-        return "fix" if action.get("type") == "fix" else "none"
-    tool = str(action.get("tool"))[:60]
-    return "fix" if tool == "submit" else tool
 
 
 def _result(

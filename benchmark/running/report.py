@@ -30,6 +30,16 @@ def summary(
     ]
 
 
+def use_of(action: Any) -> str:
+    """Under which name an action counts in `uses`: its tool, `fix`, or `none`. Whatever an agent wrote has
+    one."""
+    kind = action.get("type") if isinstance(action, Mapping) else None
+    if kind != "inspect":
+        return "fix" if kind == "fix" else "none"
+    tool = str(action.get("tool"))[:60]
+    return "fix" if tool == "submit" else tool
+
+
 def _summed(
     agent: str, bugs: str, episodes: Sequence[Mapping[str, Any]], seconds: Mapping[tuple[str, str], float]
 ) -> dict[str, Any]:
