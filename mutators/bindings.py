@@ -85,15 +85,20 @@ def origins(script: Script, expression: cst.CSTNode, depth: int = DEPTH) -> tupl
 @fact
 def literal_behind(script: Script, expression: cst.CSTNode) -> cst.CSTNode | None:
     """The number an expression surely stands for: itself, or that of the one assignment its name has
-    (`LR = 1e-3`), or of the dataclass or class field (`config.lr`), or of a parameter's default."""
+    (`LR = 1e-3`), or of the dataclass or class field (`config.lr`), of a parameter's default, of a key of a
+    dictionary (`settings["lr"]`) or of an option of the command line (`args.lr`)."""
     if isinstance(expression, (cst.Integer, cst.Float)):
         return expression
     if isinstance(expression, cst.Name):
         found = values(script, expression)
         return literal_behind(script, found[0]) if len(found) == 1 and found[0] is not expression else None
+    if isinstance(expression, cst.Subscript):
+        return _entry(script, expression)
     if isinstance(expression, cst.Attribute):
         field = expression.attr.value
         for origin in origins(script, expression.value):
+            if isinstance(origin, cst.Call) and _is_method(origin, "parse_args"):
+                return _option(script, field)
             owner = script.definition(origin.func if isinstance(origin, cst.Call) else origin)
             if not isinstance(owner, cst.ClassDef) or (isinstance(origin, cst.Call) and origin.args):
                 continue
@@ -104,6 +109,65 @@ def literal_behind(script: Script, expression: cst.CSTNode) -> cst.CSTNode | Non
                         if isinstance(value, (cst.Integer, cst.Float)):
                             return value
     return None
+
+
+def _is_method(call: cst.Call, name: str) -> bool:
+    return isinstance(call.func, cst.Attribute) and call.func.attr.value == name
+
+
+def _text(node: cst.CSTNode) -> str | None:
+    """What a plain string literal says."""
+    value = node.evaluated_value if isinstance(node, cst.SimpleString) else None
+    return value if isinstance(value, str) else None
+
+
+def _number(value: cst.CSTNode) -> cst.CSTNode | None:
+    return value if isinstance(value, (cst.Integer, cst.Float)) else None
+
+
+def _entry(script: Script, expression: cst.Subscript) -> cst.CSTNode | None:
+    """The number that a dictionary was made with under a key, where nothing else is ever stored there."""
+    key = _key(expression)
+    found = origins(script, expression.value)
+    if key is None or len(found) != 1:
+        return None
+    stored = (
+        one.target
+        for write in script.assignments()
+        for one in (write.targets if isinstance(write, cst.Assign) else [write])
+    )
+    if any(isinstance(target, cst.Subscript) and _key(target) == key for target in stored):
+        return None
+    (made,) = found
+    numbers: list[cst.CSTNode | None] = []
+    if isinstance(made, cst.Dict) and all(isinstance(one, cst.DictElement) for one in made.elements):
+        numbers = [
+            _number(one.value)
+            for one in made.elements
+            if isinstance(one, cst.DictElement) and _text(one.key) == key
+        ]
+    elif isinstance(made, cst.Call) and dotted(made.func) == "dict":
+        numbers = [
+            _number(one.value) for one in made.args if one.keyword is not None and one.keyword.value == key
+        ]
+    return numbers[0] if len(numbers) == 1 else None
+
+
+def _key(node: cst.Subscript) -> str | None:
+    if len(node.slice) != 1 or not isinstance(node.slice[0].slice, cst.Index):
+        return None
+    return _text(node.slice[0].slice.value)
+
+
+def _option(script: Script, field: str) -> cst.CSTNode | None:
+    """The default of a command line option that is called like a field (`--batch-size`: `batch_size`)."""
+    found = []
+    for call in script.method_calls("add_argument"):
+        flags = [_text(arg.value) or "" for arg in call.args if arg.keyword is None]
+        if any(one.lstrip("-").replace("-", "_") == field for one in flags):
+            default = argument(call, None, "default")
+            found.append(_number(default.value) if default is not None else None)
+    return found[0] if len(found) == 1 else None
 
 
 @fact

@@ -57,8 +57,9 @@ def _entered(script: Script, node: cst.CSTNode, after: tuple[cst.CSTNode, ...]) 
     scope = script.function(node)
     if scope is None:
         return None
+    places = {scope, script.class_of(scope)} - {None}
     calls = (one for one in reversed(after) if isinstance(one, cst.Call))
-    return next((call for call in calls if script.definition(call.func) is scope), None)
+    return next((call for call in calls if script.definition(call.func) in places), None)
 
 
 def _sources(
@@ -96,6 +97,9 @@ def _sources(
 
 def _through_call(script: Script, call: cst.Call, path: _Path) -> Iterator[tuple[cst.CSTNode, _Path]]:
     made = script.definition(call.func)
+    if isinstance(made, cst.ClassDef) and not is_module_class(script, made):
+        methods = [script.method(made, name) for name in ("__getitem__", "__iter__")]  # a data set of its own
+        made = next((one for one in methods if one is not None), None)
     if isinstance(made, cst.FunctionDef):
         for result in script.nodes((cst.Return, cst.Yield), made):
             value = getattr(result, "value", None)

@@ -20,8 +20,19 @@ ORDERS = frozenset({"randperm", "permutation", "arange", "argsort", "shuffle", "
 """Functions whose result is an order of row numbers."""
 
 
-TRAIN_WORDS = re.compile(r"(^|_|\.)(train|training|trn|tr|fit)(_|\d|$)")
-HELD_OUT_WORDS = re.compile(r"(^|_|\.)(test|val|valid|validation|dev|eval|held|hold|holdout|heldout)(_|\d|$)")
+_ROWS = "(idx|inds?|index|indices|ids|rows|set|part|mask|data|loader|x|y|X|Y)"
+
+
+def _words_of(*stems: str) -> re.Pattern[str]:
+    """Matches a name with one of the words: `train_idx`, `trainidx`, `Xtrain`, `rowsTrain`."""
+    small, large = "|".join(stems), "|".join(one.capitalize() for one in stems)
+    return re.compile(rf"((^|_|\.)[xyXY]?({small})|(?<=[a-z])({large})){_ROWS}?(_|\d|[A-Z]|$)")
+
+
+TRAIN_WORDS = _words_of("train", "training", "trn", "tr", "fit")
+HELD_OUT_WORDS = _words_of(
+    "test", "val", "valid", "validation", "dev", "eval", "held", "hold", "holdout", "heldout"
+)
 
 
 @dataclass(frozen=True)

@@ -288,15 +288,17 @@ def test_nothing_is_kept_so_nothing_is_selected() -> None:
     assert mutants("selected_on_test", source) == []
 
 
-def test_words_decide_where_a_function_only_loads() -> None:
+@pytest.mark.parametrize("names", [("x_train", "x_test"), ("Xtrain", "Xtest"), ("xTrainRows", "xTestRows")])
+def test_words_decide_where_a_function_only_loads(names: tuple[str, str]) -> None:
     source = """\
         def load(x):
             x_train, x_test = x[:800], x[800:]
             mean = x_train.mean(axis=0)
             return x_train - mean, x_test - mean
         """
-    assert mutants("scaled_by_all_rows", source) == [swap(source, ("x_train.mean", "x.mean"))]
-    without = textwrap.dedent(source).replace("x_train", "a").replace("x_test", "b")
+    source = source.replace("x_train", names[0]).replace("x_test", names[1])
+    assert mutants("scaled_by_all_rows", source) == [swap(source, (f"{names[0]}.mean", "x.mean"))]
+    without = textwrap.dedent(source).replace(names[0], "a").replace(names[1], "b")
     assert mutants("scaled_by_all_rows", without) == []
 
 

@@ -179,3 +179,79 @@ def test_a_batch_of_an_array_that_holds_all_rows_is_sorted() -> None:
     assert offered(script_of(text), "pairs_torn_apart") == [
         text.replace("y[pick])", "y[pick.sort().values])")
     ]
+
+
+@pytest.mark.parametrize(
+    ("head", "use"),
+    [
+        ('settings = {"lr": 1e-3, "epochs": 5}', 'settings["lr"]'),
+        ("settings = dict(lr=1e-3, epochs=5)", 'settings["lr"]'),
+        (
+            "import argparse\nparser = argparse.ArgumentParser()\n"
+            'parser.add_argument("--learning-rate", "-l", type=float, default=1e-3)\n'
+            "args = parser.parse_args()",
+            "args.learning_rate",
+        ),
+    ],
+)
+def test_a_rate_is_changed_where_it_is_written(head: str, use: str) -> None:
+    text = CLASSIFIER.replace("lr=1e-3", f"lr={use}").replace("device = ", f"{head}\ndevice = ", 1)
+    assert offered(script_of(text), "learning_rate_too_high") == [
+        text.replace("1e-3", "0.1"),
+        text.replace("1e-3", "1.0"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "more",
+    ['settings["lr"] = 0.5', "settings = {**settings}"],
+)
+def test_a_rate_that_is_written_twice_is_left_alone(more: str) -> None:
+    text = CLASSIFIER.replace("lr=1e-3", 'lr=settings["lr"]')
+    text = text.replace("device = ", f'settings = {{"lr": 1e-3}}\n{more}\ndevice = ', 1)
+    assert offered(script_of(text), "learning_rate_too_high") == []
+
+
+OWN_DATA_SET = """\
+import torch
+import torch.nn.functional as F
+from torch.utils.data import DataLoader, Dataset
+
+
+class Rows(Dataset):
+    def __init__(self, values, answers):
+        self.values = values
+        self.answers = answers
+
+    def __len__(self):
+        return len(self.values)
+
+    def __getitem__(self, index):
+        return self.values[index], self.answers[index]
+
+
+x, y = torch.randn(100, 4), torch.randn(100)
+trainidx, testidx = torch.randperm(100).split([80, 20])
+train, test = Rows(x[trainidx], y[trainidx]), Rows(x[testidx], y[testidx])
+model = torch.nn.Linear(4, 1)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+for epoch in range(3):
+    for values, answers in DataLoader(train, batch_size=8, shuffle=True):
+        optimizer.zero_grad()
+        F.mse_loss(model(values).squeeze(-1), answers).backward()
+        optimizer.step()
+with torch.no_grad():
+    for values, answers in DataLoader(test, batch_size=8):
+        print(F.mse_loss(model(values).squeeze(-1), answers))
+"""
+
+
+def test_labels_are_found_behind_a_data_set_of_its_own() -> None:
+    (torn,) = offered(script_of(OWN_DATA_SET), "pairs_torn_apart")
+    assert torn == OWN_DATA_SET.replace("y[trainidx]", "y[trainidx.sort().values]")
+
+
+def test_zeros_are_not_offered_where_they_have_no_gradient() -> None:
+    assert offered(script_of(CLASSIFIER), "zero_initialisation")
+    text = CLASSIFIER.replace("logits = model(xb)", "logits = nn.functional.normalize(model(xb))")
+    assert offered(script_of(text), "zero_initialisation") == []
