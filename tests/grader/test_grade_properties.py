@@ -32,7 +32,7 @@ KINDS = ("untouched", "reference", "partial", "rewritten_untouched", "rewritten_
 
 
 def test_drawn_submissions_get_the_verdict_they_deserve(pool: Pool, grader: Grader, strict: Grader) -> None:
-    @settings(max_examples=settings.default.max_examples // 6)  # type: ignore[union-attr]
+    @settings(max_examples=settings.default.max_examples // 10)  # type: ignore[union-attr]
     @given(submissions(variants(verified=True, pool=pool), kinds=KINDS))
     def check(drawn: Submission) -> None:
         one = task_of(drawn.variant)
@@ -49,7 +49,7 @@ def test_drawn_submissions_get_the_verdict_they_deserve(pool: Pool, grader: Grad
 
 
 def test_a_rewrite_changes_no_verdict(grader: Grader) -> None:
-    @settings(max_examples=settings.default.max_examples // 10)  # type: ignore[union-attr]
+    @settings(max_examples=settings.default.max_examples // 15)  # type: ignore[union-attr]
     @given(st.sampled_from(WRITTEN), st.data())
     def check(one: Written, data: st.DataObject) -> None:
         whole = {**rows()[one.task]["files"], **one.files}
