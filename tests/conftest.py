@@ -38,9 +38,13 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not config.getoption("--deep"):
         skip = pytest.mark.skip(reason="big counts: run with --deep")
+        elsewhere = pytest.mark.skip(reason="a job that other modules look at: run with --deep or -k NAME")
         for item in items:
+            other = item.get_closest_marker("other_job")
             if "deep" in item.keywords:
                 item.add_marker(skip)
+            elif other is not None and other.args[0] not in config.option.keyword:
+                item.add_marker(elsewhere)
 
 
 @pytest.fixture(scope="session")

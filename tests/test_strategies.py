@@ -24,7 +24,8 @@ from mldebug.mutators.workspace import check_python
 from mldebug.seeds import Draw
 from mldebug.strategies import KINDS, Submission, bug_sets, equivalent_rewrites, submissions, variants
 
-DEEP = settings.default.max_examples > 100
+from .jobs import DEEP, each_job
+
 EXECUTED = 60 if DEEP else 1
 """Rewritten workspaces of each clean job, and of each class of mutants, that are run."""
 
@@ -341,7 +342,7 @@ def workspace(name: str) -> tuple[dict[str, str], str, dict[str, bytes]]:
     return {"train.py": ODD_JOBS[name]}, "train.py", tabular_data()
 
 
-@pytest.mark.parametrize("name", [*job_names(), *ODD_JOBS])
+@each_job("name", __name__, *ODD_JOBS)
 def test_rewritten_jobs_leave_the_same_bits(name: str, pool: Pool) -> None:
     files, entrypoint, data = workspace(name)
     wanted = left_behind(pool, files, entrypoint, data, "cpu")

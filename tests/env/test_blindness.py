@@ -59,8 +59,8 @@ def p_value(inputs: np.ndarray, labels: np.ndarray) -> float:
 def episodes(pool: Pool, pytestconfig: pytest.Config) -> tuple[np.ndarray, np.ndarray]:
     """Of 1,200 episodes, the eight sets in turn: what can be seen at reset, and which set it was.
 
-    The tasks are not proved (that takes an hour), and all have one alert, whose words are left out here. They are
-    made from one job, with `--deep` from all: each base of a job takes most of a second.
+    The tasks are not proved (that takes an hour), and all have one alert, whose words are left out here. They
+    are made from one job, with `--deep` from all: each base of a job takes most of a second.
     """
     sets = default_sets()
     script = None if pytestconfig.getoption("--deep") else job_names()[0]

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from mldebug.clean_scripts.library import job_names, load_job, sources
+from mldebug.clean_scripts.library import load_job, sources
 from mldebug.errors import RunnerError
 from mldebug.grader.evidence import Observer
 from mldebug.grader.oracles.base import Case, oracles
@@ -14,6 +14,8 @@ from mldebug.grader.runner import Limits, Pool
 from mldebug.grader.validate import Candidate, passes, validate
 from mldebug.mutators.base import bug_classes
 from mldebug.mutators.workspace import Workspace
+
+from ..jobs import each_job
 
 NAME = "tabular_classifier"
 
@@ -36,7 +38,7 @@ def test_there_is_an_oracle_for_every_class() -> None:
     assert tuple(oracles()) == bug_classes()
 
 
-@pytest.mark.parametrize("name", job_names())
+@each_job("name", __name__)
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_clean_jobs_pass(name: str, device: str, pool: Pool) -> None:
     spec = load_job(name)

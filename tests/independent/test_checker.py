@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mldebug.clean_scripts.library import job_names, load_job, sources
+from mldebug.clean_scripts.library import load_job, sources
+
+from ..jobs import each_job
 
 Replacements = tuple[tuple[str, str, str], ...]
 
@@ -36,7 +38,7 @@ def judged(
     )
 
 
-@pytest.mark.parametrize("script", job_names())
+@each_job("script", __name__)
 @pytest.mark.parametrize(("device", "seed"), [("cpu", 310), ("cpu", 88_001), ("cuda", 310)])
 def test_clean_jobs_are_healthy(
     checker: Any, checker_module: Any, script: str, device: str, seed: int

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import combinations
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mldebug.clean_scripts.library import job_names, load_job, sources
+from mldebug.clean_scripts.library import load_job, sources
 from mldebug.mutators.analysis import Script, analyse
 from mldebug.mutators.base import bug_classes, mutator
 from mldebug.mutators.compose import (
@@ -22,19 +23,22 @@ from mldebug.mutators.compose import (
 from mldebug.mutators.workspace import Workspace, conflicts, splice
 from mldebug.seeds import Draw
 
-SCRIPTS: dict[str, Script] = {
-    job: analyse(Workspace(sources(job), load_job(job).entrypoint)) for job in job_names()
-}
+from ..jobs import each_job, few
+
+
+@cache
+def script_of(job: str) -> Script:
+    return analyse(Workspace(sources(job), load_job(job).entrypoint))
 
 
 @settings(max_examples=40, deadline=None)
 @given(
-    job=st.sampled_from(job_names()),
+    job=st.sampled_from(few(__name__)),
     bugs=st.lists(st.sampled_from(bug_classes()), min_size=1, max_size=3, unique=True),
     seed=st.integers(0, 10**6),
 )
 def test_injections_do_not_depend_on_order_and_never_overlap(job: str, bugs: list[str], seed: int) -> None:
-    script = SCRIPTS[job]
+    script = script_of(job)
     if not all(hostable(script)[bug] for bug in bugs):
         return
     injections = compose(script, bugs, Draw("test", seed))
@@ -51,20 +55,20 @@ def test_injections_do_not_depend_on_order_and_never_overlap(job: str, bugs: lis
         assert {*rest, alone} == set(injections)
 
 
-@pytest.mark.parametrize("job", job_names())
+@each_job("job", __name__)
 def test_every_pair_of_classes_that_a_script_hosts_goes_together(job: str) -> None:
-    offered = [bug for bug, found in hostable(SCRIPTS[job]).items() if found]
+    offered = [bug for bug, found in hostable(script_of(job)).items() if found]
     for pair in combinations(offered, 2):
         for seed in range(3):
-            assert len(compose(SCRIPTS[job], pair, Draw("pairs", seed))) == 2
+            assert len(compose(script_of(job), pair, Draw("pairs", seed))) == 2
 
 
-@pytest.mark.parametrize("job", job_names())
+@each_job("job", __name__)
 def test_single_choices_reach_every_manifestation(job: str) -> None:
-    for bug, found in hostable(SCRIPTS[job]).items():
+    for bug, found in hostable(script_of(job)).items():
         names = {name for name, _ in found}
         seeds = range(100 if found else 0)
-        drawn = {compose(SCRIPTS[job], [bug], Draw("reach", seed))[0].manifestation for seed in seeds}
+        drawn = {compose(script_of(job), [bug], Draw("reach", seed))[0].manifestation for seed in seeds}
         assert drawn == names
 
 
@@ -84,7 +88,7 @@ def test_two_bugs_of_one_line_go_together() -> None:
 
 
 def test_edits_that_always_overlap_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    script = SCRIPTS[job_names()[0]]
+    script = script_of(few(__name__)[0])
     first = mutator("shape_mismatch").manifestations[0]
     offer = ((first, tuple(first.sites(script))[:1]),)
     monkeypatch.setattr("mldebug.mutators.compose._offers", lambda script, owner: offer)

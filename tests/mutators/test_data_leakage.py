@@ -6,10 +6,12 @@ import textwrap
 
 import pytest
 
-from mldebug.clean_scripts.library import job_names, load_job, sources
+from mldebug.clean_scripts.library import load_job, sources
 from mldebug.mutators.analysis import analyse
 from mldebug.mutators.data_leakage import DataLeakage
 from mldebug.mutators.workspace import Workspace, splice
+
+from ..jobs import each_job
 
 CLASS = DataLeakage
 
@@ -378,7 +380,7 @@ def test_batch_statistics_inside_a_network_are_left_alone() -> None:
     assert every_mutant(source) == []
 
 
-@pytest.mark.parametrize("job", job_names())
+@each_job("job", __name__)
 def test_library(job: str) -> None:
     workspace = Workspace.of(dict(sources(job)), load_job(job).entrypoint)
     script = analyse(workspace)

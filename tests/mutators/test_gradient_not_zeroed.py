@@ -6,10 +6,12 @@ import textwrap
 
 import pytest
 
-from mldebug.clean_scripts.library import job_names, load_job, sources
+from mldebug.clean_scripts.library import load_job, sources
 from mldebug.mutators.analysis import analyse
 from mldebug.mutators.gradient_not_zeroed import GradientNotZeroed
 from mldebug.mutators.workspace import Workspace, splice
+
+from ..jobs import each_job
 
 CLASS = GradientNotZeroed
 
@@ -333,7 +335,7 @@ def test_a_scaler_would_raise_instead_of_stepping_on_nothing() -> None:
     assert mutants("call_removed", source) == [swap(source, ("    optimizer.zero_grad()\n", ""))]
 
 
-@pytest.mark.parametrize("job", job_names())
+@each_job("job", __name__)
 def test_library(job: str) -> None:
     workspace = Workspace.of(dict(sources(job)), load_job(job).entrypoint)
     script = analyse(workspace)

@@ -6,10 +6,12 @@ import textwrap
 
 import pytest
 
-from mldebug.clean_scripts.library import job_names, load_job, sources
+from mldebug.clean_scripts.library import load_job, sources
 from mldebug.mutators.analysis import analyse
 from mldebug.mutators.missing_eval_mode import MissingEvalMode
 from mldebug.mutators.workspace import Workspace, splice
+
+from ..jobs import each_job
 
 CLASS = MissingEvalMode
 
@@ -351,7 +353,7 @@ def test_of_two_calls_in_a_row_none_is_needed_but_both_are() -> None:
     assert texts("eval_removed", source) == [swap(LOOP, ("    model.eval()\n", ""))]
 
 
-@pytest.mark.parametrize("job", job_names())
+@each_job("job", __name__)
 def test_library(job: str) -> None:
     workspace = Workspace.of(dict(sources(job)), load_job(job).entrypoint)
     script = analyse(workspace)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mldebug.clean_scripts.library import job_names, load_job, sources
+from mldebug.clean_scripts.library import load_job, sources
 from mldebug.factory import styled_script
 from mldebug.mutators.base import all_mutators
 from mldebug.mutators.compose import hostable
@@ -13,6 +13,8 @@ from mldebug.mutators.rewrites import REWRITES, Choice, rewrite_all
 from mldebug.mutators.styles import KINDS, restyle
 from mldebug.mutators.workspace import Workspace, splice
 from mldebug.seeds import Draw
+
+from ..jobs import each_job
 
 HEAD = "import torch\nfrom torch import nn\n"
 BASE = HEAD + (
@@ -92,7 +94,7 @@ def test_a_program_that_sees_names_or_its_source_keeps_them() -> None:
     assert form("def broken(:\n") != form("def broken( :\n")
 
 
-@pytest.mark.parametrize("job", job_names())
+@each_job("job", __name__)
 def test_all_styles_of_a_job_are_one_program(job: str) -> None:
     clean = Workspace(sources(job), load_job(job).entrypoint)
     styled = [restyle(clean, Draw("normal", job, style)) for style in range(6)]

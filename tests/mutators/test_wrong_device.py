@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from mldebug.clean_scripts.library import job_names, load_job, sources
+from mldebug.clean_scripts.library import load_job, sources
 from mldebug.mutators.analysis import Script, analyse
 from mldebug.mutators.base import mutator
 from mldebug.mutators.workspace import Workspace, splice
 from mldebug.mutators.wrong_device import WrongDevice
+
+from ..jobs import each_job
 
 LOOP = """\
 import torch
@@ -37,7 +39,7 @@ def offered(script: Script, name: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("job", job_names())
+@each_job("job", __name__)
 def test_every_job_offers_several_ways(job: str) -> None:
     script = analyse(Workspace(sources(job), load_job(job).entrypoint))
     assert sum(bool(one.sites(script)) for one in WrongDevice.manifestations) >= 2

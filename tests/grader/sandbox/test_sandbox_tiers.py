@@ -7,12 +7,14 @@ import json
 import pytest
 
 from mldebug.clean_scripts.data import data_files
-from mldebug.clean_scripts.library import job_names, load_job, sources
+from mldebug.clean_scripts.library import load_job, sources
 from mldebug.errors import RunnerError, UsageError
 from mldebug.grader.runner import Pool, RunRequest
 from mldebug.grader.runner.worker import Worker
 from mldebug.grader.sandbox import GUARANTEES, TIERS, doctor, required
 from mldebug.grader.sandbox.guarantees import highest_tier, unmet
+
+from ...jobs import each_job
 
 JOB = """
     import json, os, pdb, io, shutil, inspect, sys, tempfile, warnings
@@ -129,7 +131,7 @@ def test_a_run_is_the_same_in_every_tier(pool_of, request_for, device):
     assert "mat1 and mat2" in results["posix"][2]
 
 
-@pytest.mark.parametrize("name", job_names())
+@each_job("name", __name__)
 def test_clean_jobs_work_in_strict_as_anywhere(pool_of, name):
     job = load_job(name)
     files = {file: text.encode() for file, text in sources(name)} | data_files(job.generate(1))

@@ -22,6 +22,8 @@ from mldebug.mutators.rewrites import REWRITES, Choice, Rewrite, RewriteExample,
 from mldebug.mutators.rewrites.code import read
 from mldebug.seeds import Draw
 
+from ...jobs import few
+
 WORKSPACES: dict[str, dict[str, str]] = runpy.run_path(str(Path(__file__).with_name("nasty_scripts.py")))[
     "WORKSPACES"
 ]
@@ -134,7 +136,10 @@ def test_scripts_that_look_for_trouble_print_the_same_after_several_rewrites(
 def test_every_rewrite_fits_some_job_and_raises_on_none(rewrite: Rewrite) -> None:
     """`rewritten` keeps quiet about an exception; here none is raised."""
     found = False
-    for name in job_names():
+    some = few(__name__, 3)
+    for name in (*some, *(one for one in job_names() if one not in some)):
+        if found and name not in some:
+            break
         code = read(clean(name), load_job(name).entrypoint)
         assert code is not None
         texts = rewrite.apply(code, Choice(Draw("fits", name)))
@@ -145,7 +150,7 @@ def test_every_rewrite_fits_some_job_and_raises_on_none(rewrite: Rewrite) -> Non
 
 
 def test_all_rewrites_together_change_a_job_and_leave_python() -> None:
-    for name in job_names():
+    for name in few(__name__, 2):
         new = rewrite_all(clean(name), load_job(name).entrypoint, each(Draw("together", name), "one"))
         assert new.keys() == clean(name).keys() and new != clean(name)
         for text in new.values():

@@ -18,6 +18,8 @@ from mldebug.clean_scripts.library import job_names, load_job
 from mldebug.mutators.bases import STYLE_COUNT, base
 from mldebug.mutators.workspace import Workspace
 
+from ...jobs import each_job
+
 DATA_SEED = 11
 FEW = (0, 8, 17)
 """Bases that run every time; all of them do with --deep."""
@@ -75,7 +77,7 @@ def check_bases(name: str, numbers: tuple[int, ...], folder: Path) -> None:
         assert styled_metrics == metrics, f"base {number}: metrics differ"
 
 
-@pytest.mark.parametrize("name", job_names())
+@each_job("name", __name__)
 def test_bases_predict_the_same_bits_as_where_they_come_from(name: str, tmp_path: Path) -> None:
     check_bases(name, FEW, tmp_path)
 

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mldebug.clean_scripts.library import job_names, load_job, sources
+from mldebug.clean_scripts.library import load_job, sources
 from mldebug.errors import SpliceError
 from mldebug.mutators.bases import base
 from mldebug.mutators.styles import restyle
@@ -25,6 +25,8 @@ from mldebug.mutators.styles.hints import speaks_of_bugs
 from mldebug.mutators.styles.keywords import KNOWN
 from mldebug.mutators.workspace import Workspace
 from mldebug.seeds import Draw
+
+from ...jobs import each_job, few
 
 STYLES, LEAST_DISTINCT = 16, 12
 """Of so many styles of a script, so many differ at the least (all do; a table that shrinks is noticed)."""
@@ -201,7 +203,7 @@ def test_the_comparison_sees_a_changed_program(old: str, new: str) -> None:
         assert_same_program(Workspace.of({"a.py": old}, "a.py"), Workspace.of({"a.py": new}, "a.py"))
 
 
-@pytest.mark.parametrize("name", job_names())
+@each_job("name", __name__)
 @settings(max_examples=settings.default.max_examples // 5)
 @given(number=st.integers(0, 2**64))
 def test_any_draw_gives_the_same_program(name: str, number: int) -> None:
@@ -215,7 +217,7 @@ def styled(name: str, number: int) -> Workspace:
     return restyle(clean(name), Draw("style", name, number))
 
 
-@pytest.mark.parametrize("name", job_names())
+@each_job("name", __name__)
 def test_styles_differ(name: str) -> None:
     all_of_them = [styled(name, number) for number in range(STYLES)]
     distinct = len(set(all_of_them))
@@ -235,7 +237,7 @@ for name, style in reversed(json.load(sys.stdin)):
 
 def test_another_process_with_another_hash_seed_gives_the_same_bytes() -> None:
     requests, expected = [], []
-    for number, name in enumerate(job_names()):
+    for number, name in enumerate(few(__name__, 6)):
         style = number % STYLES
         requests.append((name, style))
         digest = hashlib.sha256(repr(base(name, style).workspace.sources).encode()).hexdigest()
