@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -109,6 +110,18 @@ def test_swapped_rows_are_rows_of_the_same_kind(job: JobSpec, labels: bool) -> N
     if not labels:
         assert changed.train[label].tobytes() == data.train[label].tobytes()
     places = np.flatnonzero(inside)
+    if not labels and job.label_field.kind == "label_class" and data.train[label].ndim > 1:
+        # Few scoring rows have the same label in all its columns; rows without a partner stay.
+        mine = [one.tobytes() for one in data.train[label][places]]
+        asked, offered = Counter(mine), Counter(one.tobytes() for one in data.score_labels)
+        moved = np.array(
+            [
+                any((changed.train[name] != data.train[name])[place].any() for name in names)
+                for place in places
+            ]
+        )
+        assert all(moved[index] or offered[one] < asked[one] for index, one in enumerate(mine))
+        places = places[moved]
     rows = [b"".join(changed.train[name][place].tobytes() for name in names) for place in places]
     sources = [min(known[row]) for row in rows]
     if len(known) == len(data.score_labels):
