@@ -1,7 +1,7 @@
 """Which jobs of the library a test looks at: a third of them by default, all with `--deep`.
 
 Each module of tests has another third, so that all jobs are looked at by some, and a job that `-k` names is
-looked at wherever it can be. What a job itself must satisfy (`clean_scripts/test_library.py`) is asked of all.
+looked at wherever it can be. `clean_scripts/test_library.py` asks all jobs what a job must satisfy.
 """
 
 from __future__ import annotations
