@@ -17,7 +17,7 @@ from torch import nn, optim
 
 
 def command_line():
-    parser = ArgumentParser(description="Take the noise out of spectra.", formatter_class=ArgumentDefaultsHelpFormatter)
+    parser = ArgumentParser(description="Denoise spectra.", formatter_class=ArgumentDefaultsHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder with train.npz and score.npz")
     parser.add_argument("--seed", type=int, default=5)
     parser.add_argument("--held-out", type=float, default=0.2, help="share of the spectra to evaluate with")
