@@ -86,7 +86,7 @@ def origins(script: Script, expression: cst.CSTNode, depth: int = DEPTH) -> tupl
 def literal_behind(script: Script, expression: cst.CSTNode) -> cst.CSTNode | None:
     """The number an expression surely stands for: itself, or that of the one assignment its name has
     (`LR = 1e-3`), or of the dataclass or class field (`config.lr`), of a parameter's default, of a key of a
-    dictionary (`settings["lr"]`) or of an option of the command line (`args.lr`)."""
+    dictionary (`settings["lr"]`), of a `SimpleNamespace` or of an option of the command line (`args.lr`)."""
     if isinstance(expression, (cst.Integer, cst.Float)):
         return expression
     if isinstance(expression, cst.Name):
@@ -99,6 +99,9 @@ def literal_behind(script: Script, expression: cst.CSTNode) -> cst.CSTNode | Non
         for origin in origins(script, expression.value):
             if isinstance(origin, cst.Call) and _is_method(origin, "parse_args"):
                 return _option(script, field)
+            if isinstance(origin, cst.Call) and script.resolve(origin.func) == "types.SimpleNamespace":
+                given = argument(origin, None, field)
+                return _number(given.value) if given is not None else None
             owner = script.definition(origin.func if isinstance(origin, cst.Call) else origin)
             if not isinstance(owner, cst.ClassDef) or (isinstance(origin, cst.Call) and origin.args):
                 continue

@@ -26,6 +26,9 @@ LOSSES = {
 }
 """Class in `torch.nn` → function in `torch.nn.functional`."""
 
+TENSORS = frozenset({"Parameter", "Buffer", "UninitializedParameter", "UninitializedBuffer"})
+"""Classes in `torch.nn` that are tensors."""
+
 
 @fact
 def role(script: Script, expression: cst.CSTNode) -> Role | None:
@@ -33,7 +36,9 @@ def role(script: Script, expression: cst.CSTNode) -> Role | None:
     for origin in origins(script, expression):
         if isinstance(origin, cst.Call):
             name = script.resolve(origin.func) or ""
-            if name.startswith("torch.optim.lr_scheduler."):
+            if name == "torch.optim.swa_utils.AveragedModel":
+                return "model"
+            if name.startswith("torch.optim.lr_scheduler.") or name == "torch.optim.swa_utils.SWALR":
                 return "scheduler"
             if name.startswith("torch.optim."):
                 return "optimizer"
@@ -44,7 +49,7 @@ def role(script: Script, expression: cst.CSTNode) -> Role | None:
             if name == "torch.utils.data.DataLoader":
                 return "loader"
             layer = name.removeprefix("torch.nn.")
-            if layer != name and layer[:1].isupper() and "." not in layer:
+            if layer != name and layer[:1].isupper() and "." not in layer and layer not in TENSORS:
                 return "model"
             made = script.definition(origin.func)
             if isinstance(made, cst.ClassDef) and is_module_class(script, made):

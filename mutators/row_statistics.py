@@ -127,12 +127,22 @@ def _reduced_directly(script: Script, call: cst.Call) -> list[cst.BaseExpression
     return [] if script.definition(call.func) is not None else _reduced(script, call)
 
 
+def _counts(script: Script, call: cst.Call) -> bool:
+    """Whether a statistic becomes a whole number, `int(labels[train].max())`: it counts classes."""
+    for one in script.ancestors(call):
+        if isinstance(one, cst.Call) and dotted(one.func) == "int":
+            return True
+        if isinstance(one, cst.BaseSmallStatement):
+            break
+    return False
+
+
 @fact
 def statistics(script: Script, scope: Scope) -> tuple[Statistic, ...]:
     """The statistics of training rows in a scope where other rows of the same array are held out."""
     found = []
     for call in script.nodes(cst.Call, scope):
-        if not in_scope(script, call, scope):
+        if not in_scope(script, call, scope) or _counts(script, call):
             continue
         for argument in _reduced(script, call):
             rows = root(script, argument)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import libcst as cst
 
 from .analysis import Script, dotted, fact, target_names
+from .bindings import origins, passed_at
 
 Scope = cst.FunctionDef | cst.Module
 
@@ -136,13 +137,32 @@ def names_in(script: Script, node: cst.CSTNode) -> set[str]:
 
 
 @fact
+def called(script: Script, call: cst.Call) -> cst.FunctionDef | cst.ClassDef | None:
+    """The function, class or method of this workspace that a call runs: also the method behind
+    `self.epoch(x)`, `trainer.fit(x)` and `Trainer(net).fit(x)`."""
+    made = script.definition(call.func)
+    if made is not None or not isinstance(call.func, cst.Attribute):
+        return made
+    receiver = call.func.value
+    if dotted(receiver) == "self":
+        owners: list[cst.CSTNode | None] = [script.class_of(call)]
+    else:
+        built = origins(script, receiver)
+        owners = [script.definition(one.func) for one in built if isinstance(one, cst.Call)]
+    for owner in owners:
+        if isinstance(owner, cst.ClassDef):
+            return script.method(owner, call.func.attr.value)
+    return None
+
+
+@fact
 def differentiates(script: Script, node: cst.CSTNode, depth: int = 6) -> bool:
     """Whether a function or class holds a `backward`, itself or in what it calls."""
     if script.method_calls("backward", within=node):
         return True
     if depth == 0:
         return False
-    made = {script.definition(call.func) for call in script.nodes(cst.Call, node)}
+    made = {called(script, call) for call in script.nodes(cst.Call, node)}
     return any(
         differentiates(script, one, depth - 1)
         for one in sorted((one for one in made if one is not None and one is not node), key=script.order)
@@ -150,8 +170,9 @@ def differentiates(script: Script, node: cst.CSTNode, depth: int = 6) -> bool:
 
 
 @fact
-def training(script: Script, scope: Scope) -> tuple[frozenset[str], frozenset[str]]:
-    """The names that training in this scope depends on, and the indices of the parts among them."""
+def training(script: Script, scope: Scope, depth: int = 4) -> tuple[frozenset[str], frozenset[str]]:
+    """The names that training in this scope depends on, and the indices of the parts among them; through
+    `depth` levels of functions that train."""
     read: list[cst.CSTNode] = []
     rounds: list[tuple[cst.CSTNode, cst.CSTNode]] = []
     for call in script.nodes(cst.Call, scope):
@@ -161,9 +182,9 @@ def training(script: Script, scope: Scope) -> tuple[frozenset[str], frozenset[st
             read.append(call.func.value)
             rounds += [(loop, call) for loop in script.loop_stack(call)]
         else:
-            made = script.definition(call.func)
+            made = called(script, call)
             if made is not None and differentiates(script, made):
-                read += [arg.value for arg in call.args]
+                read += _trained_with(script, call, made, depth)
     names: set[str] = set()
     indices: set[str] = set()
     everything = parts(script, scope)
@@ -183,6 +204,19 @@ def training(script: Script, scope: Scope) -> tuple[frozenset[str], frozenset[st
             for write in near or writes:
                 read += bound_values(write, name)
     return frozenset(names), frozenset(indices)
+
+
+def _trained_with(
+    script: Script, call: cst.Call, made: cst.FunctionDef | cst.ClassDef, depth: int
+) -> list[cst.CSTNode]:
+    """The arguments of a call that what it runs trains with, `x` and `y` of `fit(model, x, y, x_test)`; all
+    of them where it cannot be told."""
+    every: list[cst.CSTNode] = [arg.value for arg in call.args]
+    if depth == 0 or isinstance(made, cst.ClassDef) or any(arg.star for arg in call.args):
+        return every
+    names, _ = training(script, made, depth - 1)
+    found = [passed_at(script, made, name, call) for name in sorted(names)]
+    return [one for one in found if one is not None] or every
 
 
 def is_training_index(script: Script, scope: Scope, part: Part) -> bool:

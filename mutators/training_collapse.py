@@ -91,8 +91,8 @@ class ZeroInitialisation(Listed):
     )
 
     def candidates(self, script: Script) -> Candidates:
-        if script.calls("torch.nn.functional.normalize"):
-            return  # of a zero vector it has no gradient at all, which is another symptom
+        if script.calls("torch.nn.functional.normalize") or not training_losses(script):
+            return  # of a zero vector, or of differences of scores, there may be no gradient at all
         for model in models(script):
             nn = local_name(script, model.assignment, "torch.nn")
             if nn is not None:

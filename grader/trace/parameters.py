@@ -58,12 +58,18 @@ class Leaf:
             self.value = tensor.detach().clone()
 
     def changed(self) -> bool:
-        """Whether its value differs from the one last remembered (call inside `Quiet`)."""
+        """Whether its value differs from the one last remembered; NaN is equal to NaN, or a run that diverged
+        would look as if something moved its parameters all the time (call inside `Quiet`)."""
         tensor = self.tensor()
         if tensor is None or self.value is None:
             return False
-        present = tensor.detach()
-        return present.dtype != self.value.dtype or not torch.equal(present, self.value)
+        present, value = tensor.detach(), self.value
+        if present.dtype != value.dtype or present.shape != value.shape:
+            return True
+        if torch.equal(present, value):
+            return False
+        both = present.isnan() & value.isnan()
+        return not bool(((present == value) | both).all())
 
 
 class Leaves:

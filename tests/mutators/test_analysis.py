@@ -187,6 +187,20 @@ def test_roles_are_followed_through_attributes_parameters_and_factories(
     assert roles.role(trainer, func.value) == role
 
 
+@pytest.mark.parametrize(
+    ("made", "role"),
+    [
+        ("torch.nn.Linear(2, 2)", "model"),
+        ("torch.nn.Parameter(torch.zeros(2))", None),
+        ("torch.optim.swa_utils.AveragedModel(net)", "model"),
+        ("torch.optim.swa_utils.SWALR(optimizer, 0.1)", "scheduler"),
+    ],
+)
+def test_roles_of_what_torch_makes(made: str, role: str | None) -> None:
+    script = script_of(f"import torch\nthing = {made}\n")
+    assert roles.role(script, script.assignments()[0].value) == role
+
+
 def test_training_step_of_a_class(trainer: Script) -> None:
     (step,) = idioms.training_steps(trainer)
     assert [trainer.text(one) for one in step.zero_grads] == ["self.opt.zero_grad()"]
@@ -212,6 +226,8 @@ def test_module_classes_and_layers_through_a_base_class(trainer: Script) -> None
         "import torch\nRATE = 0.5\nopt = torch.optim.SGD(p, lr=RATE)\n",
         "import torch\nclass C:\n    lr: float = 0.5\nc = C()\nopt = torch.optim.SGD(p, lr=c.lr)\n",
         "import torch\ndef main(lr=0.5):\n    opt = torch.optim.SGD(p, lr=lr)\nmain()\n",
+        "import torch\nfrom types import SimpleNamespace\n"
+        "s = SimpleNamespace(lr=0.5, epochs=3)\nopt = torch.optim.SGD(p, lr=s.lr)\n",
     ],
 )
 def test_literals_behind_names_fields_and_defaults(text: str) -> None:

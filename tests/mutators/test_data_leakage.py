@@ -323,6 +323,7 @@ y_train, y_test = y[train_idx], y[test_idx]
 
 NO_STATISTIC = {
     "a count of classes": "classes = int(y_train.max()) + 1\nhead = torch.nn.Linear(4, classes)\n",
+    "a count that is divided by": "n = int(y_train.max().item()) + 1\ny_train = y_train / n\n",
     "only printed": "print(x_train.mean(dim=0))\nmean = x_train.mean(dim=0)\nprint(mean)\n",
     "of held-out rows": "spread = y_test.var()\nprint(1 - loss / spread)\n",
     "of other data": "mean = reference.mean(dim=0)\nx_train = x_train - mean\n",
@@ -330,6 +331,46 @@ NO_STATISTIC = {
     "of an array changed in between": "x = x * 2\nmean = x_train.mean(dim=0)\nx_train = x_train - mean\n",
     "of a part of the training rows": "mean = x_train[:10].mean(dim=0)\nx_train = x_train - mean\n",
 }
+
+
+TRAINER = """\
+import torch
+
+
+class Trainer:
+    def __init__(self, net):
+        self.net = net
+        self.optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+
+    def fit(self, x, y, others):
+        for epoch in range(5):
+            self.epoch(x, y)
+            print(self.net(others).mean())
+
+    def epoch(self, x, y):
+        self.optimizer.zero_grad()
+        (self.net(x) - y).square().mean().backward()
+        self.optimizer.step()
+
+
+def main():
+    x, y = torch.load("data.pt")
+    order = torch.randperm(len(x))
+    one, two = order[20:], order[:20]
+    mean, std = x[one].mean(dim=0), x[one].std(dim=0)
+    x = (x - mean) / std
+    trainer = Trainer(torch.nn.Linear(4, 1))
+    trainer.fit(x[one], y[one], x[two])
+    print((trainer.net(x[two]) - y[two]).square().mean())
+"""
+
+
+@pytest.mark.parametrize("call", ["trainer.fit", "Trainer(torch.nn.Linear(4, 1)).fit"])
+def test_what_a_method_trains_with(call: str) -> None:
+    source = swap(TRAINER, ("trainer.fit", call))
+    found = mutants("scaled_by_all_rows", source)
+    assert found and all(text != source for text in found)
+    assert {"mean, std = x.mean(dim=0), x.std(dim=0)" in text for text in found} == {True}
 
 
 @pytest.mark.parametrize("lines", NO_STATISTIC.values(), ids=NO_STATISTIC)

@@ -253,5 +253,10 @@ def test_labels_are_found_behind_a_data_set_of_its_own() -> None:
 
 def test_zeros_are_not_offered_where_they_have_no_gradient() -> None:
     assert offered(script_of(CLASSIFIER), "zero_initialisation")
-    text = CLASSIFIER.replace("logits = model(xb)", "logits = nn.functional.normalize(model(xb))")
-    assert offered(script_of(text), "zero_initialisation") == []
+    for logits, loss in (
+        ("nn.functional.normalize(model(xb))", "criterion(logits, yb)"),
+        ("model(xb)", "(logits[1:] - logits[:-1]).exp().mean()"),
+    ):
+        text = CLASSIFIER.replace("logits = model(xb)", f"logits = {logits}")
+        text = text.replace("loss = criterion(logits, yb)", f"loss = {loss}")
+        assert text != CLASSIFIER and offered(script_of(text), "zero_initialisation") == []

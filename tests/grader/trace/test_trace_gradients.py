@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -152,6 +153,17 @@ def accumulation_with_a_short_last_group() -> None:
             if index % 5 == 4 or index == BATCHES - 1:
                 optimizer.step()
                 optimizer.zero_grad()
+
+
+@correct
+def accumulation_that_becomes_nan() -> None:
+    model = network()
+    optimizer = sgd(model)
+    for index, batch in enumerate(batches()):
+        (loss_of(model, batch) * (math.nan if index == 0 else 1.0)).backward()
+        if index % 3 == 2:
+            optimizer.step()
+            optimizer.zero_grad()
 
 
 def adversaries(critic_cleared: bool) -> None:
