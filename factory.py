@@ -238,6 +238,18 @@ def drawn_script(request: Request, root: Draw) -> str:
     raise _no_host(request)
 
 
+def drawn_base(request: Request, attempt: int) -> tuple[str, int, Draw]:
+    """The script of one attempt, its style, and what everything else is drawn from.
+
+    Raises:
+        NoSiteError: no script can host the classes.
+    """
+    root = Draw("variant", ENGINE_VERSION, request.bugs, request.seed, request.index, attempt)
+    name = drawn_script(request, root)
+    draw = root.child("script", name)
+    return name, draw.below(STYLE_COUNT, "style"), draw
+
+
 def draft(request: Request, attempt: int) -> Draft:
     """The candidate of one attempt: pure, nothing runs.
 
@@ -245,10 +257,7 @@ def draft(request: Request, attempt: int) -> Draft:
         NoSiteError: no script can host the classes.
         NoCompositionError: this style's sites for them overlap whatever is chosen.
     """
-    root = Draw("variant", ENGINE_VERSION, request.bugs, request.seed, request.index, attempt)
-    name = drawn_script(request, root)
-    draw = root.child("script", name)
-    style = draw.below(STYLE_COUNT, "style")
+    name, style, draw = drawn_base(request, attempt)
     script = styled_script(name, style)
     injections = compose(script, request.bugs, draw.child("injection"))
     clean = script.workspace

@@ -14,29 +14,38 @@ from __future__ import annotations
 import argparse
 import ast
 import json
+import multiprocessing
+import signal
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from difflib import SequenceMatcher
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tabulate import tabulate
 
 from ..errors import MldebugError
-from ..factory import Request, hosts, styled_script, unverified
+from ..factory import Request, drawn_base, hosts, styled_script
 from ..mutators.base import bug_classes, canonical_bugs
-from ..mutators.compose import compose, edits_of
+from ..mutators.compose import NoCompositionError, compose, edits_of
 from ..mutators.normal_form import Statement, normal_form, numbered, statements
-from ..mutators.workspace import Workspace, splice
+from ..mutators.workspace import Edit, Workspace, splice
 from ..output.progress import progress
 from ..seeds import Draw, digest
 
 FACTORS = (0.25, 0.5, 2, 4)
 """What a template's drawn number is multiplied by, or it stays as it is."""
 
-Drawn = tuple[Workspace, Workspace, Workspace]
-"""A reference, its mutant, and the workspace whose own names are theirs."""
+TEMPLATE_SEEDS = 500
+"""Mutants of a template, at most: from the second on they say nothing new."""
+
+Found = tuple[str, str, str]
+"""Hashes of a mutant's form, of its form with numbers, and of its bug's shape."""
 
 
 @dataclass(frozen=True)
@@ -72,11 +81,8 @@ def effective_forms(forms: Sequence[str]) -> tuple[int, float, bool]:
     return colliding, pairs / max(colliding, 1), colliding == 0
 
 
-def bug_shape(reference: Workspace, mutant: Workspace, like: Workspace) -> str:
-    """The statements that a bug took away and put in, without numbers and own names (those of `like`)."""
-    before, after = (
-        statements(one, like=like, numbers=False, printed=False) or [] for one in (reference, mutant)
-    )
+def bug_shape(before: Sequence[Statement], after: Sequence[Statement]) -> str:
+    """The statements that a bug took away and put in: of a reference and its mutant, without numbers."""
     changed: list[Statement] = []
     for tag, a, b, c, d in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
         if tag != "equal":
@@ -84,22 +90,87 @@ def bug_shape(reference: Workspace, mutant: Workspace, like: Workspace) -> str:
     return "\n".join(numbered(changed))
 
 
-def ours(bug: str, seeds: int) -> Iterator[Drawn]:
-    """The generator's own mutants of one class, one a seed."""
-    for seed in range(seeds):
-        variant = unverified(Request((bug,), seed))
-        reference = Workspace.of(variant.reference, variant.entrypoint)
-        yield reference, Workspace.of(variant.files, variant.entrypoint), reference
+def looked_at(mutant: Workspace, before: Sequence[Statement], like: Workspace) -> Found:
+    """A mutant without its spelling. before: its reference, without numbers; like: whose names are theirs."""
+    plain = statements(mutant, like=like, numbers=False, printed=False)
+    form = repr(mutant.sources) if plain is None else "\n".join(numbered(plain))
+    valued = normal_form(mutant, like=like, printed=False)
+    return _hash(form), _hash(valued), _hash(bug_shape(before, plain or []))
 
 
-def template(bug: str, seeds: int) -> Iterator[Drawn]:
+@dataclass(frozen=True)
+class Unit:
+    """Mutants that are looked at together: those of one base, which is made once.
+
+    wanted: (class, seed, attempt) each.
+    """
+
+    job: str
+    style: int
+    wanted: tuple[tuple[str, int, int], ...]
+
+    def look(self) -> tuple[list[tuple[str, Found]], list[tuple[str, int, int]]]:
+        """What is found of each class, and the mutants for which generation would draw another base."""
+        script = styled_script(self.job, self.style)
+        clean = script.workspace
+        before = statements(clean, like=clean, numbers=False, printed=False) or []
+        known: dict[tuple[Edit, ...], Found] = {}
+        found, others = [], []
+        for bug, seed, attempt in self.wanted:
+            draw = drawn_base(Request((bug,), seed), attempt)[2]
+            try:
+                edits = edits_of(compose(script, (bug,), draw.child("injection")))
+            except NoCompositionError:
+                others.append((bug, seed, attempt + 1))
+                continue
+            if edits not in known:
+                known[edits] = looked_at(splice(clean, edits), before, clean)
+            found.append((bug, known[edits]))
+        return found, others
+
+
+def units(wanted: Iterable[tuple[str, int, int]]) -> list[Unit]:
+    """Mutants, (class, seed, attempt) each, by base."""
+    of_base: dict[tuple[str, int], list[tuple[str, int, int]]] = {}
+    for one in wanted:
+        bug, seed, attempt = one
+        of_base.setdefault(drawn_base(Request((bug,), seed), attempt)[:2], []).append(one)
+    return [Unit(*base, tuple(of_base[base])) for base in sorted(of_base)]
+
+
+def ours(bugs: Sequence[str], seeds: int, jobs: int = 1) -> Iterator[tuple[str, Found]]:
+    """The generator's own mutants of each class, one a seed, in no order that means anything."""
+    left = [(bug, seed, 0) for bug in bugs for seed in range(seeds)]
+    with ExitStack() as stack:
+        look: Callable[[Iterable[Unit]], Iterable[tuple[Any, Any]]] = partial(map, Unit.look)
+        if jobs > 1:
+            context = multiprocessing.get_context("spawn")
+            pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_leave_interrupts)
+            stack.callback(pool.shutdown, cancel_futures=True)
+            look = partial(pool.map, Unit.look)
+        while left:
+            given, left = units(left), []
+            for found, others in look(given):
+                yield from found
+                left += others
+
+
+def _leave_interrupts() -> None:
+    """Ctrl-C is for the process that hands out the work."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def template(bug: str, seeds: int) -> Iterator[Found]:
     """One script with one bug at one place; a seed draws its numbers anew."""
     job = hosts((bug,))[0]
     script = styled_script(job, 0)
     broken = splice(script.workspace, edits_of(compose(script, (bug,), Draw("template", bug))))
     for seed in range(seeds):
-        drawn = (_renumbered(one, Draw("template", bug, seed)) for one in (script.workspace, broken))
-        yield next(drawn), next(drawn), script.workspace
+        reference, mutant = (
+            _renumbered(one, Draw("template", bug, seed)) for one in (script.workspace, broken)
+        )
+        before = statements(reference, like=script.workspace, numbers=False, printed=False) or []
+        yield looked_at(mutant, before, script.workspace)
 
 
 def _renumbered(workspace: Workspace, draw: Draw) -> Workspace:
@@ -119,21 +190,32 @@ def _renumbered(workspace: Workspace, draw: Draw) -> Workspace:
     return Workspace.of({**workspace.files, **files}, workspace.entrypoint)
 
 
-GENERATORS: dict[str, Callable[[str, int], Iterator[Drawn]]] = {"mldebug": ours, "template": template}
-
-
-def measure(bug: str, generator: str, seeds: int, advance: Callable[[], None] = lambda: None) -> Forms:
-    """Draw `seeds` mutants of one class and count."""
-    forms, valued, shapes = [], set(), set()
-    for reference, mutant, like in GENERATORS[generator](bug, seeds):
-        forms.append(_hash(normal_form(mutant, like=like, numbers=False, printed=False)))
-        valued.add(_hash(normal_form(mutant, like=like, printed=False)))
-        shapes.add(_hash(bug_shape(reference, mutant, like)))
-        advance()
+def summed(bug: str, generator: str, found: Sequence[Found]) -> Forms:
+    """Count what was found of the mutants of one class."""
+    forms = [form for form, _, _ in found]
     colliding, effective, at_least = effective_forms(forms)
+    valued, shapes = ({one[index] for one in found} for index in (1, 2))
     return Forms(
-        bug, generator, seeds, len(set(forms)), colliding, effective, at_least, len(valued), len(shapes)
+        bug, generator, len(found), len(set(forms)), colliding, effective, at_least, len(valued), len(shapes)
     )
+
+
+def measure(
+    bugs: Sequence[str], seeds: int, *, jobs: int = 1, advance: Callable[[], None] = lambda: None
+) -> list[Forms]:
+    """Draw `seeds` mutants of each class, and of each template `TEMPLATE_SEEDS` at most, and count."""
+    found: dict[str, list[Found]] = {bug: [] for bug in bugs}
+    fixed: dict[str, list[Found]] = {bug: [] for bug in bugs}
+    for bug, one in ours(bugs, seeds, jobs):
+        found[bug].append(one)
+        advance()
+    for bug in bugs:
+        for one in template(bug, min(seeds, TEMPLATE_SEEDS)):
+            fixed[bug].append(one)
+            advance()
+    return [
+        summed(bug, name, of[bug]) for bug in bugs for name, of in (("mldebug", found), ("template", fixed))
+    ]
 
 
 def _hash(text: str) -> str:
@@ -166,15 +248,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--seeds", type=int, default=200, help="mutants of each class; default: 200")
     parser.add_argument("--bugs", help="classes, e.g. shape,eval; default: all six")
+    parser.add_argument("--jobs", type=int, default=1, help="processes; default: 1")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     options = parser.parse_args(arguments)
-    found = []
+    found: list[Forms] = []
     try:
         if options.seeds < 2:
             parser.error(f"--seeds must be at least 2, got {options.seeds}")
+        if options.jobs < 1:
+            parser.error(f"--jobs must be at least 1, got {options.jobs}")
         bugs = canonical_bugs(options.bugs) if options.bugs else bug_classes()
-        with progress(len(bugs) * len(GENERATORS) * options.seeds, "drawing") as line:
-            found = [measure(bug, one, options.seeds, line.advance) for bug in bugs for one in GENERATORS]
+        drawn = options.seeds + min(options.seeds, TEMPLATE_SEEDS)
+        with progress(len(bugs) * drawn, "drawing") as line:
+            found = measure(bugs, options.seeds, jobs=options.jobs, advance=line.advance)
     except MldebugError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

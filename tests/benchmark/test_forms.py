@@ -30,6 +30,11 @@ def test_a_template_is_one_form_however_many_numbers_it_draws(
     assert ours["distinct"] > 1 and ours["shapes"] > 1 and ours["effective"] > 1
 
 
+def test_the_figures_do_not_depend_on_processes() -> None:
+    one, two = (forms.measure(("gradient_not_zeroed",), 4, jobs=jobs) for jobs in (1, 2))
+    assert one == two and one[0].count == 4
+
+
 def test_wrong_usage_is_exit_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert forms.main(["--bugs", "shap"]) == 2 and "unknown bug class" in capsys.readouterr().err
     with pytest.raises(SystemExit) as ended:
