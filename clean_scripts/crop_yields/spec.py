@@ -140,8 +140,19 @@ SPEC = JobSpec(
     ),
     output_shape=(CROPS,),
     metric=Metric("explained", explained),
-    band=Band(floor=0.7, margin=0.03, reason=""),
+    band=Band(
+        floor=0.73,
+        margin=0.03,
+        reason="the reference and 14 honest alternatives on data seeds 0 to 19, 300 runs (python -m "
+        "mldebug.grader.calibrate crop_yields): reference mean 0.845, sd 0.016, min 0.807; lowest of all "
+        "0.744 (constant learning rate; the next 0.762, group norm), with 0.029 the largest sd. Floor: the "
+        "lowest less a slack of 0.01, rounded down. Margin: ten times the machine noise of 0.003. On seeds 0 "
+        "and 1 the nearest bugs reach 0.461 (only the heads learn) and 0.353 (an output that cannot be "
+        "negative); a hundred times and a ten-thousandth of the learning rate 0 at most. Gradients that are "
+        "never cleared stay at 0.772 and more, since NAdam and the clipping hide their size: what shows them "
+        "is the loss curve.",
+    ),
     generate=generate,
     generator=GENERATOR,
-    reseed_factor=1.2,
+    reseed_factor=1.17,
 )

@@ -107,7 +107,7 @@ def main(settings):
     optimizer = torch.optim.NAdam(model.parameters(), lr=settings.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=settings.epochs)
     print(f"{len(train_rows)} plots to train on, {n_test} to test on, {device}")
-    print(f"one step for {settings.accumulate} x {settings.micro_batch} plots")
+    print(f"one step for {settings.accumulate} x {settings.micro_batch} plots; variance explained by crop:")
 
     history = []
     for epoch in range(1, settings.epochs + 1):
@@ -117,8 +117,7 @@ def main(settings):
         shares = dict(zip(CROPS, explained(test_output, test_yields).tolist(), strict=True))
         history.append({"epoch": epoch, "train_loss": train_loss, **shares})
         print(
-            f"epoch {epoch}: loss {train_loss:.4f}  explained "
-            + str({k: round(v, 3) for k, v in shares.items()})
+            f"epoch {epoch}: loss {train_loss:.4f}  " + "  ".join(f"{k} {v:.1%}" for k, v in shares.items())
         )
 
     new_output = predict(model, new_soil, new_season, device).numpy() * yield_std + yield_mean
