@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import socket
+import sys
 import tempfile
 import uuid
 from collections import deque
@@ -30,10 +31,14 @@ STORE_BYTES = 256 << 20
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # workers use the interpreter that is running, as it is
+    "RAY_BACKEND_LOG_LEVEL": "fatal",  # or a node that dies is told of on stderr
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 """For Ray, unless the user has said otherwise. The last: an accelerator stays visible to those who ask for
 none."""
+
+OF_WORKERS = {"env_vars": {"RAY_kill_child_processes_on_worker_exit": "0"}}
+"""What a pool has started ends itself when its caller is gone, and tidies up, unless it is killed first."""
 
 
 class Ray:
@@ -101,21 +106,21 @@ class Ray:
         """
         if self._connected or self._ray.is_initialized():
             return  # the second: by whoever called this, who will also end it
-        common = {"log_to_driver": False, "logging_level": logging.CRITICAL, "configure_logging": True}
         try:
             if self._address is not None:
                 _knock(self._address)
-                self._ray.init(address=self._address, **common)
+                settings: dict[str, Any] = {"address": self._address}
             else:
                 self._folder = Path(tempfile.mkdtemp(prefix="mldebug-ray-", dir="/tmp"))
-                self._ray.init(
-                    address="local",
-                    num_cpus=self.jobs,
-                    include_dashboard=False,
-                    object_store_memory=STORE_BYTES,
-                    _temp_dir=str(self._folder),
-                    **common,
-                )
+                settings = {
+                    "address": "local",
+                    "num_cpus": self.jobs,
+                    "include_dashboard": False,
+                    "object_store_memory": STORE_BYTES,
+                    "_temp_dir": str(self._folder),
+                }
+            with _silenced():
+                self._ray.init(**settings, log_to_driver=False, logging_level=logging.CRITICAL)
         except (OSError, RuntimeError, ValueError) as error:
             self._connected = self._ray.is_initialized()
             self.close()
@@ -140,6 +145,20 @@ class Ray:
 
     def __exit__(self, *error: Any) -> None:
         self.close()
+
+
+@contextlib.contextmanager
+def _silenced() -> Iterator[None]:
+    """Nothing that code outside of Python writes to stderr is seen: Ray says there how much it will say."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _knock(address: str) -> None:
@@ -173,7 +192,8 @@ class _Batch:
         self._executor.connect()
         ticket = Ticket.of(uuid.uuid4().hex, self._executor.require)
         recipe = [self._ray.put(self._recipe)]
-        task = self._ray.remote(num_cpus=1, max_retries=TRIES, retry_exceptions=False)(serve)
+        made = self._ray.remote(num_cpus=1, max_retries=TRIES, retry_exceptions=False, runtime_env=OF_WORKERS)
+        task = made(serve)
         self._call = lambda item: task.remote(ticket, recipe, item)
 
     def first(self, references: Iterable[Any]) -> Any:

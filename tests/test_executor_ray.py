@@ -125,7 +125,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 def test_a_node_that_dies_in_the_middle_does_not_show(cluster: Any, tmp_path: Path) -> None:
-    asked = [*SHAPES, "--count", "8"]
+    asked = [*SHAPES, "--count", "6"]
     running = start(
         tmp_path, *asked, "--out", "ray", "--jobs", "3", "--executor", "ray", "--ray-address", cluster.address
     )
@@ -133,14 +133,14 @@ def test_a_node_that_dies_in_the_middle_does_not_show(cluster: Any, tmp_path: Pa
     (raylet,) = (one.process.pid for one in doomed.all_processes["raylet"])
     tasks = tmp_path / "ray" / "tasks.jsonl"
     assert within(PATIENCE, lambda: running.poll() is not None or (lines(tasks) >= 1 and busy(raylet)))
-    assert running.poll() is None and lines(tasks) < 6
+    assert running.poll() is None and lines(tasks) < 5
     cluster.remove_node(doomed, allow_graceful=False)
     _out, err = running.communicate(timeout=PATIENCE)
     assert running.returncode == 0, err
-    assert err.decode() == "8 of 8 candidates valid (100%)\n"
+    assert err.decode() == "6 of 6 candidates valid (100%)\n"
     assert done(tmp_path, *asked, "--out", "here", "--jobs", "2")[0] == 0
     assert tree(tmp_path / "ray") == tree(tmp_path / "here")
-    assert len(list((tmp_path / "ray").glob("*/validation.json"))) == 8
+    assert len(list((tmp_path / "ray").glob("*/validation.json"))) == 6
 
 
 def test_a_run_of_agents_is_the_same_on_the_nodes_that_are_left(cluster: Any, tmp_path: Path) -> None:
@@ -155,17 +155,13 @@ def test_a_run_of_agents_is_the_same_on_the_nodes_that_are_left(cluster: Any, tm
     whole = tree(tmp_path / "here")
     assert tree(tmp_path / "ray") == whole and len(whole) == 6
     assert lines(tmp_path / "ray" / "times.jsonl") == 4
-    (tmp_path / "ray" / "results.jsonl").unlink()
-    next((tmp_path / "ray" / "trajectories" / "oracle").glob("*.jsonl")).unlink()
-    assert done(tmp_path, *asked, "--out", "ray", *there, "--resume")[0] == 0
-    assert tree(tmp_path / "ray") == whole
     assert within(30, lambda: not ours(str(tmp_path))), ours(str(tmp_path))
 
 
 def test_what_is_interrupted_leaves_nothing_and_is_gone_on_with(tmp_path: Path) -> None:
-    asked = [*SHAPES, "--jsonl-file", "rows.jsonl", "--executor", "ray"]
+    asked = [*SHAPES, "--jsonl-file", "rows.jsonl"]
     before = set(Path("/tmp").glob("mldebug-ray-*"))
-    running = start(tmp_path, *asked, "--count", "50", "--jobs", "2")
+    running = start(tmp_path, *asked, "--count", "50", "--jobs", "2", "--executor", "ray")
     written = tmp_path / "rows.jsonl"
     assert within(PATIENCE, lambda: running.poll() is not None or lines(written) >= 1)
     running.send_signal(signal.SIGINT)
@@ -176,7 +172,7 @@ def test_what_is_interrupted_leaves_nothing_and_is_gone_on_with(tmp_path: Path) 
     assert within(10, lambda: not list((tmp_path / "scratch").iterdir()))
     assert not set(Path("/tmp").glob("mldebug-ray-*")) - before
     first, count = written.read_bytes(), lines(written) + 1
-    assert done(tmp_path, *asked[:-2], "--count", str(count), "--resume")[0] == 0
+    assert done(tmp_path, *asked, "--count", str(count), "--resume")[0] == 0
     assert written.read_bytes().startswith(first) and lines(written) == count
 
 
