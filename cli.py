@@ -16,6 +16,7 @@ from .benchmark.export_commands import export
 from .benchmark.report.command import report
 from .benchmark.run_commands import COMMANDS
 from .errors import MldebugError, UsageError
+from .executors.options import JOBS, executor_of, executor_options
 from .output.progress import progress
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ def cli() -> None:
 )
 @click.option("--resume", is_flag=True, help="Go on with what this request began in --out or --jsonl-file.")
 @click.option("--no-verify", is_flag=True, help="Do not execute anything: no alert, not marked as verified.")
-@click.option("--jobs", default=1, show_default=True, type=click.IntRange(1, 64), help="Runs at a time.")
+@click.option("--jobs", default=1, show_default=True, type=JOBS, help="Runs at a time.")
+@executor_options
 @click.option("--require", help="Guarantees of the sandbox without which nothing runs, e.g. strict.")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- ARGUMENTS...]")
 def gen(
@@ -81,6 +83,8 @@ def gen(
     resume: bool,
     no_verify: bool,
     jobs: int,
+    executor: str | None,
+    ray_address: str | None,
     require: str | None,
 ) -> None:
     """Make broken training scripts, each proved broken and each with a proven fix.
@@ -109,6 +113,7 @@ def gen(
         if script is not None:
             raise UsageError("--script names a job of the library, --source one of your own: choose one")
         work = own_work(bugs, seed, source, timeout, setup, arguments, verify=not no_verify)
+    where = executor_of(executor, jobs, require=require, ray_address=ray_address)
     target: OutputFolder | RowFile | None = None
     if jsonl_file is not None:
         target = RowFile(jsonl_file, work.asked, resume=resume, limit=count)
@@ -117,8 +122,8 @@ def gen(
     report = Report()
     rows: list[list[object]] = []
     try:
-        with progress(count, "generating") as line:
-            for variant, place in fill(target, work, count, report, line, jobs=jobs, require=require):
+        with where, progress(count, "generating") as line:
+            for variant, place in fill(target, work, count, report, line, executor=where):
                 if jsonl:
                     click.echo(row_line(work.row(variant)))
                 elif jsonl_file is None and len(rows) < ROWS_SHOWN:

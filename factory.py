@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
@@ -15,6 +14,8 @@ from typing import Any, Protocol, TypeVar
 from .clean_scripts.data import data_files
 from .clean_scripts.library import job_names, load_job, sources
 from .errors import NoSiteError, NoValidVariantError, UsageError
+from .executors.base import Executor
+from .executors.local import Local
 from .grader.alert import alert_text
 from .grader.evidence import job_data
 from .grader.runner import Pool
@@ -28,7 +29,6 @@ from .mutators.compose import Injection, NoCompositionError, compose, edits_of, 
 from .mutators.workspace import Workspace, splice
 from .seeds import ENGINE_VERSION, Draw
 
-Asked = TypeVar("Asked")
 Made = TypeVar("Made")
 
 ATTEMPTS = 16
@@ -444,6 +444,28 @@ class Exhausted:
     reasons: Mapping[str, int]
 
 
+@dataclass(frozen=True)
+class Proving:
+    """What becomes of a request, given the record of an earlier proof, if there is one (see
+    `executors.base.Recipe`). share: see `outcomes`."""
+
+    verify: bool = True
+    share: bool = False
+
+    def begin(self, pool: Pool) -> Callable[[tuple[Request, Proof | None]], Variant | Exhausted]:
+        shared = SharedProofs() if self.share else None
+
+        def prove(pair: tuple[Request, Proof | None]) -> Variant | Exhausted:
+            request, before = pair
+            if not self.verify:
+                return outcome(lambda: unverified(request), request)
+            return outcome(
+                lambda: (before and recall(request, before)) or verified(request, pool.run, shared), request
+            )
+
+        return prove
+
+
 def outcomes(
     requests: Iterable[Request],
     *,
@@ -452,29 +474,24 @@ def outcomes(
     known: Known | None = None,
     share: bool = False,
     require: str | None = None,
+    executor: Executor | None = None,
 ) -> Generator[Variant | Exhausted]:
     """What comes of requests, in their order, `jobs` at a time. Memory does not grow with how many there are.
 
     known: index → the earlier proof of one that is not to be executed again. Called in the order of the
         requests, from the caller's thread, at most twice `jobs` ahead of what was yielded.
     share: let variants that are the same program on the same data share a proof; `shared_with` says so.
+        Processes that do not share their memory do not do so either.
     require: guarantees of the sandbox without which nothing runs (see `Pool`).
+    executor: does the work instead of `jobs` threads with what they `require`.
     """
-    shared = SharedProofs() if share else None
+    where = executor or Local(jobs, require=require)
     pairs = ((request, known(request.index) if known else None) for request in requests)
-    if not verify:
+    if not verify and not where.remote:
         for request, _before in pairs:
             yield outcome(partial(unverified, request), request)
         return
-    with Pool(jobs, require=require) as pool:
-
-        def prove(pair: tuple[Request, Proof | None]) -> Variant | Exhausted:
-            request, before = pair
-            return outcome(
-                lambda: (before and recall(request, before)) or verified(request, pool.run, shared), request
-            )
-
-        yield from in_order(pairs, prove, pool, jobs)
+    yield from where.in_order(Proving(verify, share and not where.remote), pairs)
 
 
 def outcome(make: Callable[[], Made], request: Asks) -> Made | Exhausted:
@@ -483,29 +500,6 @@ def outcome(make: Callable[[], Made], request: Asks) -> Made | Exhausted:
         return make()
     except NoValidVariantError as error:
         return Exhausted(request, error.reasons)
-
-
-def in_order(
-    requests: Iterable[Asked], prove: Callable[[Asked], Made], pool: Pool, jobs: int
-) -> Generator[Made]:
-    """What `prove` makes of each request, in their order, `jobs` at a time, with bounded memory. The requests
-    are drawn from the caller's thread. The pool is closed where it ends early."""
-    with ThreadPoolExecutor(jobs) as threads:
-        waiting: deque[Future[Made]] = deque()
-        try:
-            for request in requests:
-                waiting.append(threads.submit(prove, request))
-                if len(waiting) >= 2 * jobs:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        except (
-            BaseException
-        ):  # an error, Ctrl-C, or a caller who wants no more: end the runs under way at once
-            for future in waiting:
-                future.cancel()
-            pool.close()
-            raise
 
 
 def generate_many(

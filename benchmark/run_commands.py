@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from ..errors import UsageError
+from ..executors.options import JOBS, executor_of, executor_options
 
 
 @click.command()
@@ -21,7 +22,8 @@ from ..errors import UsageError
 @click.option("--seed", type=click.IntRange(0), help="What agents draw from.  [default: 0]")
 @click.option("--budget", type=click.IntRange(1, 1000), help="Steps of an episode.  [default: 5]")
 @click.option("--limit", type=click.IntRange(1), help="Only the first tasks of the file.")
-@click.option("--jobs", type=click.IntRange(1, 64), help="Episodes beside each other.  [default: 1]")
+@click.option("--jobs", type=JOBS, help="Episodes beside each other.  [default: 1]")
+@executor_options
 @click.option("--shuffle", type=click.IntRange(0), help="Play in another order; the results do not show it.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
 @click.option(
@@ -71,10 +73,16 @@ def run(
             "--agent: name who plays, e.g. --agent rules,null; `mldebug bench agents` lists them"
         )
     plan = Plan.of(TaskFile(tasks, most), names, wanted.agents, seed=checked(said, "seed", 0, 0), rules=rules)
+    executor = said.get("executor")
+    if plan.alone and executor == "ray":
+        raise UsageError("--executor ray: an agent of these plays at this terminal; leave it out")
+    where = executor_of(
+        executor, 1 if plan.alone else jobs, require=require, ray_address=said.get("ray_address")
+    )
     folder = RunFolder(out, plan, resume=resume)
     try:
-        with progress(len(plan.episodes()), "playing") as line:
-            outcome = play(plan, folder, line, jobs=jobs, shuffle=shuffle, require=require)
+        with where, progress(len(plan.episodes()), "playing") as line:
+            outcome = play(plan, folder, line, executor=where, shuffle=shuffle)
         show(summary(outcome.results, read_times(out / "times.jsonl")), as_json)
     finally:
         folder.close()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import NoValidVariantError
+from ..executors.base import Executor
 from ..factory import Exhausted, Tally, counted, no_variant
 from ..task_folder import OutputFolder
 from .ledger import Skips
@@ -39,8 +40,7 @@ def fill(
     report: Report,
     line: Progress,
     *,
-    jobs: int,
-    require: str | None,
+    executor: Executor,
 ) -> Iterator[tuple[Any, Path | None]]:
     """The variants (`Shown`) of indices 0 to `count`, each with its place, after it was written there.
 
@@ -65,11 +65,10 @@ def fill(
 
     made = work.outcomes(
         pending(),
-        jobs=jobs,
         known=target.proof if target else None,
         share=isinstance(target, OutputFolder),  # a row has no room for the record that says so
         seen=seen,
-        require=require,
+        executor=executor,
     )
     with closing(made):
         for one in made:

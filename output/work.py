@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from ..executors.base import Executor
 from ..factory import Emitted, Exhausted, Known, Request, Variant, check_hosts, outcomes
 from ..task_folder import Made, folder_files, json_row
 
@@ -43,11 +44,10 @@ class Work(Protocol):
         self,
         indices: Iterable[int],
         *,
-        jobs: int,
         known: Known | None,
         share: bool,
         seen: Mapping[str, int],
-        require: str | None,
+        executor: Executor,
     ) -> Generator[Any]:
         """A variant (`Shown`) or `Exhausted` for each index, in order; see `factory.outcomes`.
 
@@ -101,14 +101,13 @@ class LibraryWork:
         self,
         indices: Iterable[int],
         *,
-        jobs: int,
         known: Known | None,
         share: bool,
         seen: Mapping[str, int],
-        require: str | None,
+        executor: Executor,
     ) -> Generator[Variant | Exhausted]:
         requests = (replace(self.first, index=index) for index in indices)
-        return outcomes(requests, jobs=jobs, verify=self.verify, known=known, share=share, require=require)
+        return outcomes(requests, verify=self.verify, known=known, share=share, executor=executor)
 
     def row(self, variant: Variant) -> dict[str, Any]:
         return json_row(variant)

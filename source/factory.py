@@ -9,12 +9,15 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..errors import MldebugError, NoSiteError, UsageError
+from ..executors.base import Executor, Settled
+from ..executors.local import Local
 from ..factory import (
     ATTEMPTS,
     Exhausted,
@@ -22,7 +25,6 @@ from ..factory import (
     Proof,
     check_numbers,
     exhausted,
-    in_order,
     opaque_id,
     outcome,
 )
@@ -129,6 +131,10 @@ class OwnScript:
     def __init__(self, source: OwnSource) -> None:
         self.source = source
         self.script: Script = analyse(source.mutable)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Analysed again where it is unpickled: the source is small, its trees are not."""
+        return OwnScript, (self.source,)
 
     def check_hosts(self, bugs: tuple[str, ...]) -> None:
         """Raises NoSiteError, with the reasons, unless the script has sites for every class."""
@@ -245,6 +251,29 @@ class OwnScript:
         return broken, {one.bug_class: splice(whole, one.edits) for one in made.injections}
 
 
+@dataclass(frozen=True)
+class OwnProving:
+    """What becomes of a request, and whether two runs of the original did the same (see
+    `executors.base.Recipe`). first: see `own_outcomes`."""
+
+    script: OwnScript
+    first: OwnRequest
+    verify: bool = True
+
+    def begin(self, pool: Pool) -> Callable[[OwnRequest], tuple[bool, OwnVariant | Exhausted]]:
+        original = Baseline(Tracer(pool.run, self.script.job(self.first)), self.script.source.workspace)
+
+        def prove_one(request: OwnRequest) -> tuple[bool, OwnVariant | Exhausted]:
+            if not self.verify:
+                return True, outcome(lambda: self.script.unverified(request), request)
+            original.check()
+            return original.repeatable, outcome(
+                lambda: self.script.verified(request, pool.run, original), request
+            )
+
+        return prove_one
+
+
 def own_outcomes(
     script: OwnScript,
     requests: Iterable[OwnRequest],
@@ -255,48 +284,41 @@ def own_outcomes(
     known: Known | None = None,
     seen: Mapping[str, int] | None = None,
     require: str | None = None,
+    executor: Executor | None = None,
     warn: Callable[[str], None] = lambda text: None,
 ) -> Generator[OwnVariant | Exhausted]:
     """What comes of requests, which differ from `first` in their index only, in their order.
 
-    known: see `factory.outcomes`. warn: is told, in a sentence, what may make the proofs weaker.
+    known, executor: see `factory.outcomes`. warn: is told, in a sentence, what may make the proofs weaker.
     seen: ids of tasks that earlier requests gave, which may grow meanwhile; they are not executed again.
 
     Raises:
         UnusableScriptError: the script itself does not run.
     """
+    where = executor or Local(jobs, require=require)
     pairs = ((request, known(request.index) if known else None) for request in requests)
-    if not verify:
+    if not verify and not where.remote:
         for request, _before in pairs:
             yield outcome(partial(script.unverified, request), request)
         return
-    with Pool(jobs, require=require) as pool:
-        original = Baseline(Tracer(pool.run, script.job(first)), script.source.workspace)
-        checked = False
 
-        def wanted() -> Iterator[OwnRequest | OwnVariant]:
-            nonlocal checked
-            for request, before in pairs:
-                made = (before and script.recall(request, before)) or script.same(request, seen or {})
-                if made:
-                    yield made
-                    continue
-                if not checked:
-                    checked = True
-                    original.check()
-                    if not original.repeatable:
-                        warn(
-                            f"two runs of {script.source.name} differ; seed everything. Classes that its own "
-                            "noise hides are discarded"
-                        )
-                yield request
+    def wanted() -> Iterator[OwnRequest | Settled[tuple[bool, OwnVariant | Exhausted]]]:
+        for request, before in pairs:
+            made = verify and (
+                (before and script.recall(request, before)) or script.same(request, seen or {})
+            )
+            yield Settled((True, made)) if made else request
 
-        def prove_one(one: OwnRequest | OwnVariant) -> OwnVariant | Exhausted:
-            if isinstance(one, OwnVariant):
-                return one
-            return outcome(lambda: script.verified(one, pool.run, original), one)
-
-        yield from in_order(wanted(), prove_one, pool, jobs)
+    warned = False
+    with closing(where.in_order(OwnProving(script, first, verify), wanted())) as results:
+        for repeatable, one in results:
+            if not repeatable and not warned:
+                warned = True
+                warn(
+                    f"two runs of {script.source.name} differ; seed everything. Classes that its own "
+                    "noise hides are discarded"
+                )
+            yield one
 
 
 def prepared(source: OwnSource, command: str) -> OwnSource:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ..executors.base import Executor
 from ..factory import Exhausted, Known
 from .factory import OwnRequest, OwnScript, OwnVariant, own_outcomes, prepared
 from .folder import OwnSource
@@ -70,22 +71,20 @@ class OwnWork:
         self,
         indices: Iterable[int],
         *,
-        jobs: int,
         known: Known | None,
         share: bool,
         seen: Mapping[str, int],
-        require: str | None,
+        executor: Executor,
     ) -> Generator[OwnVariant | Exhausted]:
         requests = (replace(self.first, index=index) for index in indices)
         return own_outcomes(
             self.own,
             requests,
             self.first,
-            jobs=jobs,
             verify=self.verify,
             known=known,
             seen=seen,
-            require=require,
+            executor=executor,
             warn=self.warn,
         )
 

@@ -24,6 +24,7 @@ def resident_mib() -> float:
 
 def measure(bugs: str, count: int, script: str | None = None) -> Iterator[dict[str, float]]:
     """Rows made so far, MiB held and rows a second of processor time, at each mark."""
+    from mldebug.executors.local import Local
     from mldebug.factory import Request
     from mldebug.output.fill import Report, fill
     from mldebug.output.progress import progress
@@ -35,7 +36,7 @@ def measure(bugs: str, count: int, script: str | None = None) -> Iterator[dict[s
     with tempfile.TemporaryDirectory() as folder, progress(count, "writing") as line:
         rows = RowFile(Path(folder) / "rows.jsonl", work.asked, limit=count)
         start = time.process_time()
-        made = fill(rows, work, count, Report(), line, jobs=1, require=None)
+        made = fill(rows, work, count, Report(), line, executor=Local())
         for variant, _place in made:
             done = variant.index + 1
             if done in marks:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import UsageError
-from ...factory import Draft, in_order
+from ...executors.local import in_order
+from ...factory import Draft
 from ...grader.alert import alert_text
 from ...grader.runner import Pool
 from ...grader.validate import Validation, validate

@@ -15,6 +15,8 @@ RUN_KEYS: Mapping[str, type] = {
     "seed": int,
     "budget": int,
     "jobs": int,
+    "executor": str,
+    "ray_address": str,
     "shuffle": int,
     "limit": int,
     "strict_seed_scoring": bool,

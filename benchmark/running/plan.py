@@ -89,6 +89,11 @@ class Plan:
             one.kind.check(one.settings)
         return cls(tasks, playing, seed, rules or Rules())
 
+    @property
+    def alone(self) -> bool:
+        """Whether episodes cannot be played beside each other, as a person answers."""
+        return any(one.kind.needs_terminal(one.settings) for one in self.agents)
+
     def episodes(self) -> list[Episode]:
         """In the order of the results: task by task, the agents by name."""
         return [Episode(playing, entry) for entry in self.tasks.entries for playing in self.agents]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import queue
-import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
 from ...env.services import Services
+from ...env.tasks import Prepared
+from ...executors.base import Executor
 from ...grader.judge import OfflineJudge
 from ...grader.runner import Pool
 from ...output.progress import Progress
@@ -36,9 +37,8 @@ def run(
     folder: RunFolder,
     progress: Progress,
     *,
-    jobs: int = 1,
+    executor: Executor,
     shuffle: int | None = None,
-    require: str | None = None,
 ) -> Outcome:
     """Play what is not there yet, and write the results if all is there then.
 
@@ -56,11 +56,11 @@ def run(
             progress.keep()
     failed: list[tuple[Episode, str]] = []
     if waiting:
-        alone = any(one.kind.needs_terminal(one.settings) for one in plan.agents)
-        with Pool(1 if alone else jobs, require=require) as pool:
-            services = services_for(plan.rules, pool)
+        cues = (Cue(one, plan.header(one), plan.tasks.row(one.entry)) for one in waiting)
+        with closing(executor.as_they_end(Staging(plan.seed, plan.rules), cues)) as ended:
             in_a_row = 0
-            for episode, got in _beside(waiting, 1 if alone else jobs, _playing(plan, services)):
+            for cue, got in ended:
+                episode = cue.episode
                 if isinstance(got, Played):
                     folder.keep(episode, got)
                     found[episode.file] = dict(got.result)
@@ -89,43 +89,27 @@ def services_for(rules: Rules, pool: Pool) -> Services:
     return Services(pool=pool, judge=OfflineJudge(), strict_seed_scoring=rules.strict_seed_scoring)
 
 
-def _playing(plan: Plan, services: Services) -> Callable[[Episode], Played]:
-    def playing(episode: Episode) -> Played:
-        prepared = plan.tasks.prepared(episode.entry)
-        return play(services, prepared, episode, plan.header(episode), plan.seed, plan.rules)
+@dataclass(frozen=True)
+class Cue:
+    """An episode to be played, with all that is read for it. row: of its task."""
 
-    return playing
+    episode: Episode
+    header: Mapping[str, Any]
+    row: Mapping[str, Any]
 
 
-def _beside(
-    episodes: Sequence[Episode], jobs: int, playing: Callable[[Episode], Played]
-) -> Iterable[tuple[Episode, Played | BaseException]]:
-    """Each episode with what came of it, as they end.
+@dataclass(frozen=True)
+class Staging:
+    """How episodes are played (see `executors.base.Recipe`)."""
 
-    The threads are daemons: one that waits for an endpoint does not hold up an interrupted command.
-    """
-    waiting: queue.SimpleQueue[Episode] = queue.SimpleQueue()
-    ended: queue.SimpleQueue[tuple[Episode, Played | BaseException]] = queue.SimpleQueue()
-    over = threading.Event()
-    for one in episodes:
-        waiting.put(one)
+    seed: int
+    rules: Rules
 
-    def work() -> None:
-        while not over.is_set():
-            try:
-                one = waiting.get_nowait()
-            except queue.Empty:
-                return
-            try:
-                ended.put((one, playing(one)))
-            except BaseException as error:
-                ended.put((one, error))
+    def begin(self, pool: Pool) -> Callable[[Cue], Played]:
+        services = services_for(self.rules, pool)
 
-    threads = [threading.Thread(target=work, name=f"episode-{n}", daemon=True) for n in range(jobs)]
-    try:
-        for thread in threads:
-            thread.start()
-        for _ in episodes:
-            yield ended.get()
-    finally:
-        over.set()
+        def playing(cue: Cue) -> Played:
+            prepared = Prepared.of(cue.row)
+            return play(services, prepared, cue.episode, cue.header, self.seed, self.rules)
+
+        return playing

@@ -105,7 +105,9 @@ class Baseline:
             UnusableScriptError: one did not finish, or no loss was differentiated; the message says what a
                 person can do.
         """
-        for run in (self.first, self.again):
+        with self._lock:
+            both = self.first, self.again
+        for run in both:
             if problem := _problem(run, self._tracer.job):
                 raise UnusableScriptError(f"{self.workspace.entrypoint} itself {problem}")
 

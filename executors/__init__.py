@@ -1,0 +1,1 @@
+"""Where work is done: in threads of this process, or on a cluster."""
