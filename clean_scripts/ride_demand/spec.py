@@ -16,10 +16,10 @@ SCORE_ROWS = 3000
 ZONES = 16
 HOURS = 24
 
-# The logarithm of the rate, in 1 / 256: of a usual hour in a usual zone, how far zones lie from one to the next,
-# how far the hour of the day moves it (one half of the zones has its peak when the other is quiet), the warmth
-# (only its distance from the middle counts), the wind, what goes on in the city, which only the last hour tells,
-# and what nobody can know.
+# The logarithm of the rate, in 1 / 256: of a usual hour in a usual zone, how far zones lie from one to the
+# next, how far the hour of the day moves it (one half of the zones has its peak when the other is quiet), the
+# warmth (only its distance from the middle counts), the wind, what goes on in the city, which only the last
+# hour tells, and what nobody can know.
 USUAL = 768
 BETWEEN = 28
 DAY = 190

@@ -1,8 +1,8 @@
 """How many rides will be asked for in the next hour? Poisson regression with a small network.
 
-A row is an hour in a zone of the city: the zone, the conditions (time of day, weather, rides that were counted
-shortly before) and the rides that followed. Reads data/train.npz (hour, zone, conditions, rides) and
-data/score.npz (zone, conditions); writes metrics.json and predictions.npz.
+A row is an hour in a zone of the city: the zone, the conditions (time of day, weather, rides counted shortly
+before) and the rides that followed. Reads data/train.npz (hour, zone, conditions, rides) and data/score.npz
+(zone, conditions); writes metrics.json and predictions.npz.
 """
 
 import json
