@@ -25,7 +25,6 @@ cfg = SimpleNamespace(
     dropout=0.2,
     batch_size=32,
     epochs=8,
-    lr=0.02,
 )
 
 
@@ -91,7 +90,7 @@ def main():
     print(f"{len(train_rows)} hours in {zones} zones, {usual:.1f} rides in a usual one")
 
     criterion = nn.PoissonNLLLoss(log_input=True)
-    optimizer = Adam(net.parameters(), lr=cfg.lr)
+    optimizer = Adam(net.parameters(), lr=0.02)
     scheduler = CosineAnnealingLR(optimizer, T_max=cfg.epochs)
 
     history = []
