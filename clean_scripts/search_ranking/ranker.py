@@ -14,13 +14,13 @@ class Ranker(nn.Module):
 
     def __init__(self, query_columns, document_columns, places, width=32, dropout=0.2):
         super().__init__()
+        self.place_bias = nn.Parameter(torch.zeros(places))
         self.query_side = nn.Linear(query_columns, width)
         self.document_side = nn.Linear(document_columns, width)
         self.hidden = nn.Linear(2 * width, width)
         self.norm = nn.BatchNorm1d(width)
         self.dropout = nn.Dropout(dropout)
         self.score = nn.Linear(width, 1)
-        self.place_bias = nn.Parameter(torch.zeros(places))
 
     def forward(self, query, documents):
         asked = self.query_side(query).unsqueeze(1)

@@ -72,12 +72,12 @@ def generate(seed: int) -> JobData:
 
 
 DECAY = "optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.8)"
-NADAM = "optim.NAdam(ranker.parameters(), lr=LEARNING_RATE)"
+SGD = "optim.SGD(ranker.parameters(), lr=LEARNING_RATE, momentum=0.9, nesterov=True)"
 
 ALTERNATIVES = (
     Alternative("other seed", (("train.py", "SEED = 11", "SEED = 12"),)),
-    Alternative("learning rate x 0.5", (("train.py", "LEARNING_RATE = 0.02", "LEARNING_RATE = 0.01"),)),
-    Alternative("learning rate x 2", (("train.py", "LEARNING_RATE = 0.02", "LEARNING_RATE = 0.04"),)),
+    Alternative("learning rate x 0.5", (("train.py", "LEARNING_RATE = 0.1", "LEARNING_RATE = 0.05"),)),
+    Alternative("learning rate x 2", (("train.py", "LEARNING_RATE = 0.1", "LEARNING_RATE = 0.2"),)),
     Alternative("batches of 24", (("train.py", "SEARCHES_PER_BATCH = 32", "SEARCHES_PER_BATCH = 24"),)),
     Alternative("batches of 48", (("train.py", "SEARCHES_PER_BATCH = 32", "SEARCHES_PER_BATCH = 48"),)),
     Alternative("10 epochs", (("train.py", "EPOCHS = 7", "EPOCHS = 10"),)),
@@ -85,7 +85,8 @@ ALTERNATIVES = (
         "cosine schedule", (("train.py", DECAY, "optim.lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS)"),)
     ),
     Alternative("constant learning rate", (("train.py", "        decay.step()\n", ""),)),
-    Alternative("AdamW", (("train.py", NADAM, "optim.AdamW(ranker.parameters(), lr=LEARNING_RATE)"),)),
+    Alternative("momentum 0.8", (("train.py", "momentum=0.9", "momentum=0.8"),)),
+    Alternative("Adam", (("train.py", SGD, "optim.Adam(ranker.parameters(), lr=LEARNING_RATE / 5)"),)),
     Alternative("group norm", (("ranker.py", "nn.BatchNorm1d(width)", "nn.GroupNorm(4, width)"),)),
     Alternative("width 48", (("ranker.py", "width=32", "width=48"),)),
     Alternative("dropout 0.1", (("ranker.py", "dropout=0.2", "dropout=0.1"),)),
@@ -122,7 +123,7 @@ SPEC = JobSpec(
     output_shape=(PLACES,),
     metric=Metric("brier_skill", brier_skill),
     band=Band(
-        floor=0.60,
+        floor=0.70,
         margin=0.03,
         reason="the reference and 13 honest alternatives on data seeds 0 to 1, 30 runs",
     ),

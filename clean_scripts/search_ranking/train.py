@@ -18,7 +18,7 @@ SEED = 11
 HELD_OUT = 0.2
 SEARCHES_PER_BATCH = 32
 EPOCHS = 7
-LEARNING_RATE = 0.02
+LEARNING_RATE = 0.1
 
 
 def read(path, *names):
@@ -74,7 +74,7 @@ def main():
     held_clicked = torch.from_numpy(clicked[held_idx]).to(device)
 
     ranker = Ranker(query.shape[1], documents.shape[2], places=documents.shape[1]).to(device)
-    optimizer = optim.NAdam(ranker.parameters(), lr=LEARNING_RATE)
+    optimizer = optim.SGD(ranker.parameters(), lr=LEARNING_RATE, momentum=0.9, nesterov=True)
     decay = optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.8)
     print(f"{len(train_idx)} searches to learn from, {len(held_idx)} held out, on {device}")
 
