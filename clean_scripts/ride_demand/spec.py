@@ -27,10 +27,10 @@ WARMTH = 110
 WIND = 56
 GOING_ON = 96
 UNKNOWN = 32
-HIGHEST = 1600
+HIGHEST = 1200
 
 RATE = np.array([round(16 * math.exp(step / 256)) for step in range(HIGHEST)])
-"""Rides an hour in 1 / 16."""
+"""Rides an hour in 1 / 16. There are no more than the cars of a zone can serve."""
 ROOT = np.array([math.isqrt(256 * rate) for rate in range(int(RATE[-1]) + 1)])
 """For a rate in 1 / 16 the deviation of a Poisson count, in 1 / 64."""
 
