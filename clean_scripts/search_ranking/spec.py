@@ -84,7 +84,13 @@ ALTERNATIVES = (
     Alternative(
         "cosine schedule", (("train.py", DECAY, "optim.lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS)"),)
     ),
-    Alternative("constant learning rate", (("train.py", "        decay.step()\n", ""),)),
+    Alternative(
+        "half the rate, constant",
+        (
+            ("train.py", "LEARNING_RATE = 0.1", "LEARNING_RATE = 0.05"),
+            ("train.py", "        decay.step()\n", ""),
+        ),
+    ),
     Alternative("momentum 0.8", (("train.py", "momentum=0.9", "momentum=0.8"),)),
     Alternative("Adam", (("train.py", SGD, "optim.Adam(ranker.parameters(), lr=LEARNING_RATE / 5)"),)),
     Alternative("group norm", (("ranker.py", "nn.BatchNorm1d(width)", "nn.GroupNorm(4, width)"),)),
@@ -92,17 +98,12 @@ ALTERNATIVES = (
     Alternative("dropout 0.1", (("ranker.py", "dropout=0.2", "dropout=0.1"),)),
     Alternative("hold out 0.3", (("train.py", "HELD_OUT = 0.2", "HELD_OUT = 0.3"),)),
     Alternative(
-        "range 0 to 1 of the training documents",
+        "mean absolute deviations of the training documents",
         (
             (
                 "train.py",
-                "doc_mean = documents[train_idx].mean(axis=(0, 1))",
-                "doc_mean = documents[train_idx].min(axis=(0, 1))",
-            ),
-            (
-                "train.py",
                 "doc_std = documents[train_idx].std(axis=(0, 1))",
-                "doc_std = documents[train_idx].max(axis=(0, 1)) - doc_mean",
+                "doc_std = np.abs(documents[train_idx] - doc_mean).mean(axis=(0, 1))",
             ),
         ),
     ),
@@ -123,11 +124,18 @@ SPEC = JobSpec(
     output_shape=(PLACES,),
     metric=Metric("brier_skill", brier_skill),
     band=Band(
-        floor=0.70,
+        floor=0.71,
         margin=0.03,
-        reason="the reference and 13 honest alternatives on data seeds 0 to 1, 30 runs",
+        reason="the reference and 15 honest alternatives on data seeds 0 to 19, 320 runs (python -m "
+        "mldebug.grader.calibrate search_ranking): reference mean 0.789, sd 0.013, min 0.763; lowest of "
+        "all 0.720 (half the rate, constant; the next 0.753, twice the rate); largest sd 0.021. Floor: "
+        "the lowest less a slack of 0.01, rounded down. Margin: ten times the machine noise of 0.003. On "
+        "seeds 0 and 1 the nearest bugs reach 0.497 and 0.559 (a softmax over the batch before the loss), "
+        "0.302 (a network that ends in a softmax) and 0.156 (only the last layer learns); a ten- "
+        "thousandth of the learning rate 0.009, a hundred times it 0.000 and gradients cleared once an "
+        "epoch below 0.",
     ),
     generate=generate,
     generator=GENERATOR,
-    reseed_factor=1.1,
+    reseed_factor=1.08,
 )
