@@ -167,16 +167,17 @@ SPEC = JobSpec(
     output_shape=(),
     metric=Metric("deviance_explained", deviance_explained),
     band=Band(
-        floor=0.82,
+        floor=0.81,
         margin=0.03,
         reason="the reference and 14 honest alternatives on data seeds 0 to 19, 300 runs (python -m "
-        "mldebug.grader.calibrate ride_demand): reference mean 0.864, sd 0.007, min 0.850; lowest of all "
-        "0.836 (layer norm; the next 0.842, other seed); largest sd 0.011. Floor: the lowest less a slack of "
-        "0.01, rounded down. Margin: ten times the machine noise of 0.003. On seeds 0 and 1 the nearest bugs "
-        "reach 0.688 and 0.535 (only the last layer learns), 0.640 and 0.00 (gradients cleared once an epoch); "
-        "gradients that are never cleared and a hundred times the learning rate 0 and less.",
+        "mldebug.grader.calibrate ride_demand): reference mean 0.855, sd 0.007, min 0.839; lowest of all "
+        "0.827 (a test on 0.3; the next 0.836, half the learning rate); largest sd 0.009. Floor: the "
+        "lowest less a slack of 0.01, rounded down. Margin: ten times the machine noise of 0.003. On "
+        "seeds 0 and 1 the nearest bugs reach 0.671 and 0.555 (only the last layer learns) and 0.594 and "
+        "0.057 (gradients cleared once an epoch); gradients that are never cleared and a hundred times "
+        "the learning rate 0 and less.",
     ),
     generate=generate,
     generator=GENERATOR,
-    reseed_factor=1.06,
+    reseed_factor=1.03,
 )
