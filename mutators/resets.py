@@ -12,7 +12,7 @@ from .bindings import origins
 from .editing import replace
 from .idioms import calls_on, is_statement, layers_of
 from .manual_resets import manual_statements
-from .roles import role
+from .roles import TENSORS, role
 from .workspace import Edit
 
 Region = Loop | cst.FunctionDef
@@ -288,7 +288,7 @@ def _parts(script: Script, model: cst.CSTNode) -> tuple[str, ...]:
             made = any(script.definition(one.func) for one in script.nodes(cst.Call, write))
             weighty = made or any(not one.startswith(PARAMETERLESS) for one in inside)
         elif kind[:1].isupper() and "." not in kind:
-            weighty = not kind.startswith(PARAMETERLESS)
+            weighty = kind not in TENSORS and not kind.startswith(PARAMETERLESS)
         else:
             weighty = isinstance(script.definition(write.value.func), (cst.ClassDef, cst.FunctionDef))
         if weighty:

@@ -205,9 +205,11 @@ def test_no_counting_where_there_is_nothing_to_count() -> None:
     assert mutants("every_kth_batch", ACCUMULATION) == []
 
 
-def test_one_part_of_a_model_cleared_in_a_second_module() -> None:
+@pytest.mark.parametrize("more", ["", "        self.scale = nn.Parameter(torch.ones(1))\n"])
+def test_one_part_of_a_model_cleared_in_a_second_module(more: str) -> None:
     net = textwrap.dedent(
         """\
+        import torch
         from torch import nn
 
         class Net(nn.Module):
@@ -218,6 +220,7 @@ def test_one_part_of_a_model_cleared_in_a_second_module() -> None:
                 self.head = nn.Linear(8, 1)
         """
     )
+    net += more
     train = TAIL.replace("import torch\n", "import torch\nfrom net import Net\n", 1).replace(
         "torch.nn.Linear(4, 1)", "Net()"
     )
