@@ -26,7 +26,7 @@ def few(where: str, count: int | None = None) -> tuple[str, ...]:
 
 
 def each_job(argument: str, where: str, *more: str) -> pytest.MarkDecorator:
-    """Parametrizes a test by all jobs, of which `conftest.py` skips those that are not the module's quarter."""
+    """Parametrizes a test by all jobs; `conftest.py` skips those that are not the module's quarter."""
     jobs: list[Any] = [pytest.param(name, marks=pytest.mark.other_job(name)) for name in job_names()]
     for name in few(where):
         jobs[job_names().index(name)] = name

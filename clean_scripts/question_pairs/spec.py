@@ -146,7 +146,7 @@ SPEC = JobSpec(
         "mldebug.grader.calibrate question_pairs): reference mean 0.842, sd 0.022, min 0.806; lowest of all "
         "0.745 (half the learning rate; the next 0.761, a rate that falls with every epoch), with 0.034 the "
         "largest sd (twice the learning rate). Floor: the lowest less a slack of 0.01, rounded down. Margin: "
-        "the largest sd, rounded up. On seeds 0 and 1 the nearest bugs reach 0.737 (predictions with dropout), "
+        "the largest sd, rounded up. On seeds 0 and 1 bugs reach 0.737 (predictions with dropout), "
         "0.235 (gradients never cleared) and 0.214 (only the last layer learns); a hundred times and a "
         "ten-thousandth of the learning rate 0 at most.",
     ),
