@@ -25,7 +25,7 @@ class ResidualMLP(nn.Module):
 
 
 class EnsembleDynamics(nn.Module):
-    """A linear model of the arm, and members that each learn what it does not explain.
+    """Members that each learn what a linear model of the arm does not explain.
 
     Inputs (batch, states and torques) are in the units of the log. `forward` returns what each member
     believes about the change of state, on the scale of `normalize`: (members, batch, states).
@@ -38,15 +38,16 @@ class EnsembleDynamics(nn.Module):
         self.register_buffer("delta_mean", delta_mean)
         self.register_buffer("delta_std", delta_std)
         n_in, n_out = len(input_mean), len(delta_mean)
-        self.linear = nn.Linear(n_in, n_out)
         self.members = nn.ModuleList([ResidualMLP(n_in, n_out, width, dropout) for _ in range(members)])
+        self.linear = nn.Linear(n_in, n_out)
 
     def normalize(self, delta):
         return (delta - self.delta_mean) / self.delta_std
 
     def forward(self, inputs):
         x = (inputs - self.input_mean) / self.input_std
-        return torch.stack([self.linear(x) + member(x) for member in self.members])
+        straight = self.linear(x)
+        return torch.stack([straight + member(x) for member in self.members])
 
     @torch.no_grad()
     def predict(self, inputs):
