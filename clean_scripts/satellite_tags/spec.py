@@ -15,10 +15,10 @@ BANDS = 4
 SIDE = 8
 PATCH = 4
 
-# A cover shows as a patch somewhere on the tile: a spectrum (what it does to each band, one of four at right
-# angles) and a texture, which alternates from pixel to pixel unless it is plain. Neither spectrum
-# nor texture alone says which cover it is.
-SPECTRA = np.array([[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]])
+# A cover shows as a patch somewhere on the tile: a spectrum (what it does to each band, one of three at
+# right angles) and a texture, which alternates from pixel to pixel unless it is plain. Of the first four
+# covers neither spectrum nor texture alone says which it is.
+SPECTRA = np.array([[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1]])
 PLACE = np.arange(PATCH)
 STRIPES = np.tile(1 - 2 * (PLACE % 2), (PATCH, 1))
 CHECKS = 1 - 2 * ((PLACE[:, None] + PLACE) % 2)

@@ -44,8 +44,8 @@ def fscores(logits, tags, cutoffs):
     return 2 * hits / (said.sum(dim=-2) + true.sum(dim=-2))
 
 
-def calibrate(logits, tags):
-    """For each tag the cutoff with the best F1."""
+def pickcutoffs(logits, tags):
+    """For each tag the one that gives the best F1."""
     return GRID[fscores(logits, tags, GRID.view(-1, 1, 1)).argmax(dim=0)]
 
 
@@ -95,7 +95,7 @@ def main():
         history.append({"epoch": epoch, "loss": trainloss, "tune_loss": tuneloss})
         print(f"{epoch}/{EPOCHS}  loss {trainloss:.4f}  tuning tiles {tuneloss:.4f}")
 
-    cutoffs = calibrate(infer(net, image[tune]), tags[tune])
+    cutoffs = pickcutoffs(infer(net, image[tune]), tags[tune])
     logits = infer(net, image[test])
     scores = fscores(logits, tags[test], cutoffs)
     print("F1 of each tag:", "  ".join(f"{score:.3f}" for score in scores.tolist()))
