@@ -138,7 +138,18 @@ SPEC = JobSpec(
     ),
     output_shape=(2 * JOINTS,),
     metric=Metric("r_squared", r_squared),
-    band=Band(floor=0.86, margin=0.03, reason=""),
+    band=Band(
+        floor=0.86,
+        margin=0.03,
+        reason="the reference and 14 honest alternatives on data seeds 0 to 19, 300 runs: reference mean 0.912, "
+        "sd 0.008, min 0.894; lowest of all 0.878 (half the learning rate; the next 0.887, dropout 0.1); "
+        "largest sd 0.010. Floor: the lowest less a slack of 0.01, rounded down. Margin: ten times the machine "
+        "noise of 0.003. On seeds 0 and 1 the nearest bugs reach 0.783 (a hundred times the learning rate), "
+        "0.728 (gradients cleared once an epoch), 0.705 (only the last layers learn) and 0.662 (weight decay "
+        "of 50, which leaves the linear model); gradients that are never cleared 0.393, a ten-thousandth of "
+        "the learning rate -0.086.",
+    ),
     generate=generate,
     generator=GENERATOR,
+    reseed_factor=1.15,
 )

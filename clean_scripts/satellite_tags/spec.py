@@ -87,7 +87,7 @@ ALTERNATIVES = (
     Alternative("10 epochs", (("train.py", "EPOCHS = 7", "EPOCHS = 10"),)),
     Alternative(
         "constant learning rate",
-        (("train.py", "            cycle.step()\n", ""), ("train.py", "lr=PEAK", "lr=1e-2")),
+        (("train.py", "        cycle.step()\n", ""), ("train.py", "lr=PEAK, weight", "lr=5e-3, weight")),
     ),
     Alternative(
         "RAdam",
