@@ -1,7 +1,7 @@
 """Learn the forward dynamics of a robot arm from its logs.
 
-Every row of data/train.npz is one control step: the state before it (angle and speed of each joint), the
-torque applied, and by how much the state changed. data/score.npz has steps whose change is asked for.
+Every row of data/train.npz is one control step: the state before it (angles, then speeds of the joints) next
+to the torques applied, and by how much the state changed. data/score.npz has steps whose change is asked for.
 """
 
 import json
@@ -56,19 +56,15 @@ class DynamicsLearner:
         return self.criterion(normalize(guess), normalize(delta.to(self.device))).item()
 
 
-def read_inputs(log):
-    """States and torques of some control steps, side by side."""
-    return torch.from_numpy(np.concatenate([log["state"], log["torque"]], axis=1))
-
-
 def main():
     torch.manual_seed(SEED)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     with np.load("data/train.npz") as log:
-        step, inputs, delta = log["step"], read_inputs(log), torch.from_numpy(log["delta"])
+        step = log["step"]
+        inputs, delta = torch.from_numpy(log["state_torque"]), torch.from_numpy(log["delta"])
     with np.load("data/score.npz") as log:
-        asked = read_inputs(log)
+        asked = torch.from_numpy(log["state_torque"])
 
     order = torch.randperm(len(step))
     n_val = int(VALIDATION_SHARE * len(step))
@@ -85,12 +81,12 @@ def main():
 
     history = []
     for epoch in range(1, EPOCHS + 1):
-        train_mse = learner.run_epoch(loader)
-        val_mse = learner.validate(inputs[val_idx], delta[val_idx])
-        history.append({"epoch": epoch, "train_mse": train_mse, "val_mse": val_mse})
-        print(f"epoch {epoch:2d}  train mse {train_mse:.4f}  val mse {val_mse:.4f}")
+        train_loss = learner.run_epoch(loader)
+        val_loss = learner.validate(inputs[val_idx], delta[val_idx])
+        history.append({"epoch": epoch, "train_loss": train_loss, "val_loss": val_loss})
+        print(f"epoch {epoch:2d}  train loss {train_loss:.4f}  val loss {val_loss:.4f}")
 
-    final = {"train_mse": train_mse, "val_mse": val_mse}
+    final = {"train_loss": train_loss, "val_loss": val_loss}
     Path("metrics.json").write_text(json.dumps({"history": history, "final": final}, indent=2))
     np.savez(
         "predictions.npz",
