@@ -5,7 +5,7 @@ from torch import nn
 
 
 class Flips(nn.Module):
-    """While the net trains, every other tile is mirrored: north to south, and likewise east to west."""
+    """While the net trains, about half of the tiles are mirrored north to south, and half east to west."""
 
     def forward(self, tiles):
         if self.training:

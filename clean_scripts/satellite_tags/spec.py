@@ -78,6 +78,9 @@ def generate(seed: int) -> JobData:
     )
 
 
+ADAMW = "AdamW(net.parameters(), lr=PEAK, weight_decay=1e-2)"
+CYCLE = "OneCycleLR(opt, max_lr=PEAK, epochs=EPOCHS, steps_per_epoch=-(-len(train) // BATCH))"
+
 ALTERNATIVES = (
     Alternative("other seed", (("train.py", "SEED = 33", "SEED = 34"),)),
     Alternative("learning rate x 0.5", (("train.py", "PEAK = 2e-2", "PEAK = 1e-2"),)),
@@ -86,14 +89,25 @@ ALTERNATIVES = (
     Alternative("batches of 52", (("train.py", "BATCH = 40", "BATCH = 52"),)),
     Alternative("10 epochs", (("train.py", "EPOCHS = 7", "EPOCHS = 10"),)),
     Alternative(
-        "constant learning rate",
-        (("train.py", "        cycle.step()\n", ""), ("train.py", "lr=PEAK, weight", "lr=5e-3, weight")),
+        "cosine schedule",
+        (
+            ("train.py", CYCLE, "CosineAnnealingLR(opt, EPOCHS * -(-len(train) // BATCH))"),
+            ("train.py", "import OneCycleLR", "import CosineAnnealingLR"),
+        ),
     ),
     Alternative(
-        "RAdam",
-        (("train.py", "AdamW(net", "RAdam(net"), ("train.py", "import AdamW", "import RAdam")),
+        "Adam",
+        (("train.py", ADAMW, "Adam(net.parameters(), lr=PEAK)"), ("train.py", "import AdamW", "import Adam")),
     ),
-    Alternative("group norm", (("net.py", "nn.BatchNorm2d(channels)", "nn.GroupNorm(4, channels)"),)),
+    Alternative(
+        "SGD with momentum",
+        (
+            ("train.py", ADAMW, "SGD(net.parameters(), lr=PEAK, momentum=0.9)"),
+            ("train.py", "import AdamW", "import SGD"),
+            ("train.py", "PEAK = 2e-2", "PEAK = 0.5"),
+        ),
+    ),
+    Alternative("average pooling", (("net.py", "nn.MaxPool2d(2)", "nn.AvgPool2d(2)"),)),
     Alternative("20 channels", (("net.py", "channels=16", "channels=20"),)),
     Alternative("dropout 0.1", (("net.py", "drop=0.2", "drop=0.1"),)),
     Alternative("no weights", (("train.py", "pos_weight=((1 - share) / share).sqrt()", ""),)),
@@ -123,7 +137,18 @@ SPEC = JobSpec(
     ),
     output_shape=(TAGS,),
     metric=Metric("binary_skill", binary_skill),
-    band=Band(floor=0.5, margin=0.03, reason=""),
+    band=Band(
+        floor=0.84,
+        margin=0.03,
+        reason="the reference and 15 honest alternatives on data seeds 0 to 19, 320 runs: reference mean "
+        "0.893, sd 0.005, min 0.883; lowest of all 0.857 (half the learning rate; next 0.870, no "
+        "weights for tags); largest sd 0.007. Floor: the lowest less a slack of 0.01, rounded down. Margin: "
+        "ten times the machine noise of 0.003. On seeds 0 and 1 the nearest bugs reach 0.691 (a hundred times the "
+        "learning rate), 0.582 (gradients cleared once an epoch) and 0.336 (never cleared); only the last "
+        "layer learns 0.159, logits that cannot be negative 0.137, a ten-thousandth of the learning rate "
+        "-0.131.",
+    ),
     generate=generate,
     generator=GENERATOR,
+    reseed_factor=1.1,
 )

@@ -45,7 +45,7 @@ def fscores(logits, tags, cutoffs):
 
 
 def pickcutoffs(logits, tags):
-    """For each tag the one that gives the best F1."""
+    """For each tag the cutoff that gives the best F1."""
     return GRID[fscores(logits, tags, GRID.view(-1, 1, 1)).argmax(dim=0)]
 
 
@@ -90,17 +90,17 @@ def main():
 
     history = []
     for epoch in range(1, EPOCHS + 1):
-        trainloss = learn(net, image[train], tags[train], loss, opt, cycle)
+        train_loss = learn(net, image[train], tags[train], loss, opt, cycle)
         tuneloss = loss(infer(net, image[tune]).to(dev), tags[tune].to(dev)).item()
-        history.append({"epoch": epoch, "loss": trainloss, "tune_loss": tuneloss})
-        print(f"{epoch}/{EPOCHS}  loss {trainloss:.4f}  tuning tiles {tuneloss:.4f}")
+        history.append({"epoch": epoch, "train_loss": train_loss, "tune_loss": tuneloss})
+        print(f"{epoch}/{EPOCHS}  loss {train_loss:.4f}  tuning tiles {tuneloss:.4f}")
 
     cutoffs = pickcutoffs(infer(net, image[tune]), tags[tune])
     logits = infer(net, image[test])
-    scores = fscores(logits, tags[test], cutoffs)
-    print("F1 of each tag:", "  ".join(f"{score:.3f}" for score in scores.tolist()))
+    f1 = fscores(logits, tags[test], cutoffs)
+    print("F1 of each tag:", "  ".join(f"{each:.3f}" for each in f1.tolist()))
 
-    final = {"loss": trainloss, "macro_f1": scores.mean().item(), "cutoffs": cutoffs.tolist()}
+    final = {"train_loss": train_loss, "macro_f1": f1.mean().item(), "cutoffs": cutoffs.tolist()}
     Path("metrics.json").write_text(json.dumps({"history": history, "final": final}, indent=1))
     np.savez(
         "predictions.npz", row=tile[test.numpy()], output=logits.numpy(), score=infer(net, fresh).numpy()
