@@ -54,7 +54,7 @@ SHAPE: dict[str, Check] = {
     "optimizer_steps": _count,
     "mixture": _counts("violations", "leaves", first_backward=_optional_count),
     "empty_steps": _count,
-    "parameters": _counts("tensors", "elements", digest=_text),
+    "parameters": _counts("tensors", "elements", "stepped", "largest", digest=_text),
     "used_gradients": _counts("steps", "unlike"),
     "train_forwards": _counts("calls", "rows", "distinct_rows"),
     "eval_forwards": _counts(

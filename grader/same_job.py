@@ -62,15 +62,18 @@ def breaches(repair: Repair) -> Iterator[Problem]:
     if done < ENOUGH_WORK and not _stopped_early(repair):
         yield Problem("too little training", f"it trains on {done:.0%} of the rows that the job trains on")
     if modules:
-        if _of(ours, "train_forwards", "distinct_rows") < LEAST_ROWS * _of(
-            theirs, "train_forwards", "distinct_rows"
-        ):
+        # a job that varies its rows sees more of them than there are
+        rows = min(
+            _of(theirs, "train_forwards", "distinct_rows"), len(exam.hidden.data.train[repair.spec.id_field])
+        )
+        if _of(ours, "train_forwards", "distinct_rows") < LEAST_ROWS * rows:
             yield Problem("too few rows", "it trains on less than half of the different rows that there are")
         if _of(ours, "eval_forwards", "rows") < len(outputs.rows) + len(outputs.score):
             yield Problem("no evaluation", "its predictions do not come from evaluating a model on all rows")
-    if _of(ours, "parameters", "elements") < LEAST_PARAMETERS * _of(theirs, "parameters", "elements"):
+    size, largest = _of(theirs, "parameters", "elements"), _of(ours, "parameters", "largest")
+    if max(_of(ours, "parameters", "elements"), largest) < LEAST_PARAMETERS * size:
         yield Problem("too small", "the trained model has less than a quarter of the job's parameters")
-    elif _of(ours, "parameters", "elements") > MOST_PARAMETERS * _of(theirs, "parameters", "elements"):
+    elif max(_of(ours, "parameters", "stepped"), largest) > MOST_PARAMETERS * size:
         yield Problem("too large", "the trained model has more than eight times the job's parameters")
     if found := swallowed(repair):
         yield Problem("swallowed exceptions", found)

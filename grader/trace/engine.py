@@ -136,10 +136,13 @@ class Engine:
             if not thread.engine:
                 self.calls += 1
                 self._add_losses(roots)
-            reached = self._leaves.alive() if self._may_skip(inputs, index) else leaves_below(roots)
+            skipped = self._may_skip(inputs, index)
+            reached = self._leaves.alive() if skipped else leaves_below(roots)
             if inputs:
                 wanted = {id(item) for item in inputs}
                 reached = [leaf for leaf in reached if id(leaf) in wanted]
+            if not skipped:
+                self._leaves.together(reached)
             self._mixture.accumulate(reached, index)
             if not thread.engine:
                 self._usage.before_backward(reached)
@@ -160,6 +163,7 @@ class Engine:
         with Quiet():
             self.gradient_calls += 1
             self._add_losses((roots,) if isinstance(roots, torch.Tensor) else tuple(roots))
+            self._leaves.together(leaves)
             for leaf in leaves:
                 self._leaves.see(leaf, accumulated=False)
 

@@ -14,8 +14,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
@@ -64,13 +67,23 @@ def first_tensor(args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor 
     return None
 
 
-def rows_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
-    """The first dimension of the first tensor argument; 1 if it has none, 0 without a tensor."""
-    first = first_tensor(args, kwargs)
+def first_array(args: tuple[Any, ...], kwargs: dict[str, Any]) -> npt.NDArray[Any] | None:
+    """The first argument that is an array of numpy, or None."""
+    return next((one for one in (*args, *kwargs.values()) if isinstance(one, np.ndarray)), None)
+
+
+def rows_of(args: tuple[Any, ...], kwargs: dict[str, Any], result: object = None) -> int:
+    """The first dimension of the first tensor argument, or else of an array, or else of the result; 1 if it
+    has none, 0 without any of them."""
     for value in (*args, *kwargs.values()):
         if isinstance(value, nn.utils.rnn.PackedSequence):
             return int(value.batch_sizes[0])
-    return 0 if first is None else first.shape[0] if first.dim() else 1
+    first: Any = first_tensor(args, kwargs)
+    if first is None:
+        first = first_array(args, kwargs)
+    if first is None:
+        first = next(tensors_in(result), None)
+    return 0 if first is None else int(first.shape[0]) if len(first.shape) else 1
 
 
 class Tally:
@@ -254,18 +267,24 @@ class Forwards:
         kwargs: dict[str, Any],
         result: object,
     ) -> None:
-        forward.rows = rows_of(args, kwargs)
+        if torch.jit.is_tracing():
+            return  # the call is there to be recorded, and whatever is done with its tensors would be too
+        forward.rows = rows_of(args, kwargs, result)
         graded = torch.is_grad_enabled()
         trains = graded and not self.training.rows_seen.complete
         if forward.noise or trains or self.inputs is not None:
             first = first_tensor(args, kwargs)
+            if first is None and (array := first_array(args, kwargs)) is not None:
+                first = torch.from_numpy(np.array(array)) if array.dtype.kind in "biuf" else None
             if first is not None and first.dim() and first.shape[0] == forward.rows:
-                with Quiet():
+                with Quiet(), temporarily_clear_interpreter_stack():  # outside of torch.func's transforms
                     forward.keys = row_keys(_unwrap(first)[0])
                     if self.inputs is not None and graded:
                         forward.sample = sample_of(_unwrap(first)[0])
         parameter = next(module.parameters(), None)
-        forward.counted = parameter is not None
+        # the parameters of a frozen model are constants of its program
+        frozen = not graded and isinstance(module, torch.jit.ScriptModule)
+        forward.counted = parameter is not None or frozen
         where = parameter if parameter is not None else next(tensors_in(result), None)
         forward.cuda = where is not None and bool(where.is_cuda)
 

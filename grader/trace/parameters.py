@@ -29,7 +29,7 @@ class Leaf:
     nothing holds it.
     """
 
-    __slots__ = ("_held", "_weak", "elements", "mixed_at", "sightings", "value")
+    __slots__ = ("_held", "_weak", "elements", "mixed_at", "sightings", "stepped", "value")
 
     def __init__(self, tensor: torch.Tensor, weak: weakref.ref[torch.Tensor]) -> None:
         self._weak = weak
@@ -37,6 +37,7 @@ class Leaf:
         self.value: torch.Tensor | None = None
         self.mixed_at: int | None = None
         self.sightings = 0
+        self.stepped = False
         self.elements = Base.numel(tensor)
 
     def tensor(self) -> torch.Tensor | None:
@@ -83,6 +84,8 @@ class Leaves:
         self._leaves: dict[int, Leaf] = {}
         self._held_elements = 0
         self.reached = 0
+        self.largest = 0
+        """Elements of the leaves that one backward reached, at most."""
 
     def __iter__(self) -> Iterator[Leaf]:
         return iter(list(self._leaves.values()))
@@ -102,7 +105,9 @@ class Leaves:
         leaf = self._leaves.get(key)
         if leaf is None or leaf.tensor() is not tensor:
             leaf = self._leaves[key] = Leaf(tensor, weakref.ref(tensor, self._forget(key)))
-        if not stepped:
+        if stepped:
+            leaf.stepped = True
+        else:
             leaf.sightings += 1
             if leaf.sightings == 1 and accumulated:
                 self.reached += 1
@@ -115,8 +120,12 @@ class Leaves:
         leaves = self._leaves
         for tensor in tensors:
             leaf = leaves.get(id(tensor))
-            if leaf is None or leaf._held is not tensor:
+            if leaf is None or leaf._held is not tensor or not leaf.stepped:
                 self.see(tensor, stepped=True)
+
+    def together(self, tensors: Iterable[torch.Tensor]) -> None:
+        """One backward reaches these."""
+        self.largest = max(self.largest, sum(Base.numel(one) for one in tensors))
 
     def known(self, tensors: Iterable[torch.Tensor]) -> Iterator[Leaf]:
         for tensor in tensors:
@@ -140,18 +149,26 @@ class Leaves:
         return forget
 
     def summary(self) -> dict[str, Any]:
-        """`parameters` of the record: count, elements and SHA-256 of the held leaves (inside `Quiet`)."""
+        """`parameters` of the record: count, elements and SHA-256 of the held leaves, elements of those that
+        an optimizer stepped, and `largest` (inside `Quiet`)."""
         digest = hashlib.sha256()
-        tensors = elements = 0
+        tensors = elements = stepped = 0
         for leaf in self:
             tensor = leaf.tensor()
             if tensor is None or not leaf.held:
                 continue
             tensors += 1
             elements += Base.numel(tensor)
+            stepped += Base.numel(tensor) if leaf.stepped else 0
             digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
             digest.update(_bytes(tensor))
-        return {"tensors": tensors, "elements": elements, "digest": digest.hexdigest()}
+        return {
+            "tensors": tensors,
+            "elements": elements,
+            "stepped": stepped,
+            "largest": self.largest,
+            "digest": digest.hexdigest(),
+        }
 
 
 def _bytes(tensor: torch.Tensor) -> bytes:

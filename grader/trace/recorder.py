@@ -179,7 +179,7 @@ class Recorder:
                 setattr(owner, name, replacement)
 
     def _assemble(self) -> dict[str, Any]:
-        parameters: dict[str, Any] = {"tensors": 0, "elements": 0, "digest": ""}
+        parameters: dict[str, Any] = {"tensors": 0, "elements": 0, "stepped": 0, "largest": 0, "digest": ""}
         trained_rows, noisy_rows = 0, 0
         followed: dict[str, Any] = {}
         with self._faults.guard("stop"), Quiet():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import threading
 import warnings
@@ -169,6 +170,85 @@ def test_plain_tensors_trained_by_hand_are_parameters_and_inputs_are_not() -> No
     assert record["parameters"]["tensors"] == 1
     assert record["parameters"]["elements"] == 6
     assert record["mixture"] == {"violations": 0, "first_backward": None, "leaves": 4}
+
+
+def test_a_replica_for_each_batch_makes_the_model_no_larger() -> None:
+    def program() -> None:
+        model = mlp()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for start in range(0, 64, 8):
+            replica = copy.deepcopy(model)
+            F.cross_entropy(replica(ROWS[start : start + 8]), LABELS[start : start + 8]).backward()
+            for ours, theirs in zip(model.parameters(), replica.parameters(), strict=True):
+                ours.grad = theirs.grad
+            optimizer.step()
+
+    size = sum(p.numel() for p in mlp().parameters())
+    parameters = observe(program)["parameters"]
+    assert parameters["elements"] > 8 * size
+    assert parameters["stepped"] == parameters["largest"] == size
+
+
+def test_weights_that_each_step_replaces_have_a_size() -> None:
+    def program() -> None:
+        weights = torch.zeros(6)
+        for _ in range(4):
+            held = weights.clone().requires_grad_()
+            (gradient,) = torch.autograd.grad((ROWS @ held - 1).pow(2).mean(), held)
+            weights = (held - 0.1 * gradient).detach()
+
+    assert observe(program)["parameters"]["largest"] == 6
+
+
+def test_rows_are_seen_inside_transforms_and_in_arrays() -> None:
+    class Takes(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = mlp()
+
+        def forward(self, rows):
+            return self.inner(torch.as_tensor(rows))
+
+    model = Takes().eval()
+
+    def transformed() -> None:
+        weights = dict(model.named_parameters())
+
+        def loss(weights, rows, labels):
+            return F.cross_entropy(torch.func.functional_call(model, weights, (rows,)), labels)
+
+        torch.func.grad_and_value(loss)(weights, ROWS, LABELS)
+
+    def array() -> None:
+        F.cross_entropy(model(ROWS.numpy()), LABELS).backward()
+
+    def as_list() -> None:
+        with torch.no_grad():
+            model(ROWS.tolist())
+
+    for program in (transformed, array):
+        record = observe(program)
+        assert record["train_forwards"] == {"calls": 1, "rows": 64, "distinct_rows": 64}, program
+        assert not record["faults"]
+    assert observe(as_list)["eval_forwards"]["rows"] == 64
+
+
+def test_frozen_and_traced_models() -> None:
+    model = mlp().eval()
+    frozen = torch.jit.freeze(torch.jit.script(model))
+
+    def evaluate() -> None:
+        with torch.no_grad():
+            frozen(ROWS)
+
+    def trace() -> None:
+        with torch.no_grad():
+            traced = torch.jit.trace(model, ROWS[:2])
+            assert torch.equal(traced(ROWS), model(ROWS))
+
+    assert observe(evaluate)["eval_forwards"]["rows"] == 64
+    record = observe(trace)
+    assert json.loads(json.dumps(record)) == record and not record["faults"]
 
 
 def test_nonfinite_losses_are_text_and_counted() -> None:
