@@ -11,7 +11,7 @@ from .bindings import literal_behind
 from .editing import argument
 from .flow import Origin, evaluation_ends, flow, training_inputs, training_targets
 from .idioms import Optimizer, models
-from .roles import is_module_class
+from .roles import is_module_class, learns
 from .splits import held_out, parts, scopes
 
 ORDER_FREE = frozenset(
@@ -55,11 +55,11 @@ def atom(script: Script, node: cst.BaseExpression) -> str:
 
 
 def outputs(script: Script) -> list[cst.BaseExpression]:
-    """What the `forward` of every model that is built returns."""
+    """What the `forward` of every model that is built and can learn returns."""
     owners = [model.definition for model in models(script)]
     found = []
     for owner in dict.fromkeys(owners):
-        if isinstance(owner, cst.ClassDef) and is_module_class(script, owner):
+        if isinstance(owner, cst.ClassDef) and is_module_class(script, owner) and learns(script, owner):
             forward = script.method(owner, "forward")
             returns = script.nodes(cst.Return, forward) if forward is not None else []
             found += [

@@ -12,18 +12,10 @@ from .bindings import origins
 from .editing import replace
 from .idioms import calls_on, is_statement, layers_of
 from .manual_resets import manual_statements
-from .roles import TENSORS, role
+from .roles import PARAMETERLESS, TENSORS, role
 from .workspace import Edit
 
 Region = Loop | cst.FunctionDef
-
-PARAMETERLESS = (
-    *("Dropout", "AlphaDropout", "FeatureAlphaDropout", "Flatten", "Unflatten", "Identity", "Upsample"),
-    *("ReLU", "LeakyReLU", "GELU", "SiLU", "ELU", "Tanh", "Sigmoid", "Softmax", "LogSoftmax", "Softplus"),
-    *("MaxPool", "AvgPool", "AdaptiveAvgPool", "AdaptiveMaxPool", "ZeroPad", "PixelShuffle", "InstanceNorm"),
-)
-"""Layers without parameters (by the start of their name): clearing them clears nothing, so their absence
-changes nothing."""
 
 COUNTERS = ("step", "i", "batch_idx", "it", "batch_index")
 

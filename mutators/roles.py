@@ -29,6 +29,15 @@ LOSSES = {
 TENSORS = frozenset({"Parameter", "Buffer", "UninitializedParameter", "UninitializedBuffer"})
 """Classes in `torch.nn` that are tensors."""
 
+CONTAINERS = frozenset({"Sequential", "ModuleList", "ModuleDict"})
+
+PARAMETERLESS = (
+    *("Dropout", "AlphaDropout", "FeatureAlphaDropout", "Flatten", "Unflatten", "Identity", "Upsample"),
+    *("ReLU", "LeakyReLU", "GELU", "SiLU", "ELU", "Tanh", "Sigmoid", "Softmax", "LogSoftmax", "Softplus"),
+    *("MaxPool", "AvgPool", "AdaptiveAvgPool", "AdaptiveMaxPool", "ZeroPad", "PixelShuffle", "InstanceNorm"),
+)
+"""Layers without parameters, by the start of their name."""
+
 
 @fact
 def role(script: Script, expression: cst.CSTNode) -> Role | None:
@@ -71,6 +80,33 @@ def is_module_class(script: Script, node: cst.ClassDef) -> bool:
             return True
         parent = script.definition(base.value)
         if isinstance(parent, cst.ClassDef) and parent is not node and is_module_class(script, parent):
+            return True
+    return False
+
+
+@fact
+def learns(script: Script, owner: cst.ClassDef) -> bool:
+    """Whether instances of a module class hold parameters, as far as the text shows."""
+    for call in script.nodes(cst.Call, owner):
+        name = script.resolve(call.func) or ""
+        kind = name.removeprefix("torch.nn.")
+        made = script.definition(call.func)
+        if isinstance(made, cst.ClassDef):
+            found = made is not owner and is_module_class(script, made) and learns(script, made)
+        elif isinstance(made, cst.FunctionDef):
+            found = script.class_of(made) is None
+        else:
+            layer = kind != name and kind[:1].isupper() and "." not in kind and kind not in LOSSES
+            empty = kind in CONTAINERS or kind.startswith((*PARAMETERLESS, "Buffer", "UninitializedBuffer"))
+            found = layer and not empty
+        if found:
+            return True
+    for base in owner.bases:
+        parent = script.definition(base.value)
+        known = (script.resolve(base.value) or "").startswith("torch.nn.")
+        if isinstance(parent, cst.ClassDef) and parent is not owner and learns(script, parent):
+            return True
+        if known and script.resolve(base.value) not in ("torch.nn.Module", "torch.nn.modules.Module"):
             return True
     return False
 

@@ -22,6 +22,7 @@ from .idioms import (
     training_steps,
 )
 from .listed import Candidates, Listed
+from .roles import learns
 
 MAXIMIZING = frozenset({"Adam", "AdamW", "SGD", "NAdam", "RAdam", "Adagrad", "Adadelta", "RMSprop", "Adamax"})
 """Optimizers that take `maximize=`."""
@@ -94,11 +95,13 @@ class ZeroInitialisation(Listed):
         if script.calls("torch.nn.functional.normalize") or not training_losses(script):
             return  # of a zero vector, or of differences of scores, there may be no gradient at all
         for model in models(script):
+            owner = model.definition
+            if isinstance(owner, cst.ClassDef) and not learns(script, owner):
+                continue
             nn = local_name(script, model.assignment, "torch.nn")
             if nn is not None:
                 text = f"for parameter in {model.name}.parameters():\n    {nn}.init.zeros_(parameter)"
                 yield model.call, [[insert_after(script, model.assignment, text)]]
-            owner = model.definition
             init = script.method(owner, "__init__") if isinstance(owner, cst.ClassDef) else None
             nn = local_name(script, init, "torch.nn") if init is not None else None
             if init is not None and nn is not None and script.statements(init):

@@ -260,3 +260,27 @@ def test_zeros_are_not_offered_where_they_have_no_gradient() -> None:
         text = CLASSIFIER.replace("logits = model(xb)", f"logits = {logits}")
         text = text.replace("loss = criterion(logits, yb)", f"loss = {loss}")
         assert text != CLASSIFIER and offered(script_of(text), "zero_initialisation") == []
+
+
+HELPER = """
+class Scale(nn.Module):
+    def __init__(self, mean):
+        super().__init__()
+        self.register_buffer("mean", mean)
+
+    def forward(self, x):
+        return x - self.mean
+
+
+scale = Scale(torch.zeros(4))
+"""
+
+
+def test_a_module_without_parameters_is_no_place() -> None:
+    text = CLASSIFIER + HELPER
+    found = [*offered(script_of(text), "zero_initialisation"), *offered(script_of(text), "softmax_output")]
+    assert found and all(one.endswith(HELPER) for one in found)
+    grown = text.replace('self.register_buffer("mean", mean)', "self.mean = nn.Parameter(mean)")
+    assert len(offered(script_of(grown), "zero_initialisation")) > len(
+        offered(script_of(text), "zero_initialisation")
+    )
