@@ -77,8 +77,10 @@ class Optimizers:
             else:
                 self.step_cpu += 1
             self._leaves.see_stepped(parameters)
-            if self._mixture.any_mixed:
-                with Quiet():
+            with Quiet():
+                # an optimizer of the script's own may work in its gradients; torch's leave them as they are
+                self._usage.after_step(look=type(optimizer).__module__.startswith("torch.optim."))
+                if self._mixture.any_mixed:
                     self._mixture.moved(parameters)
         except Exception as error:
             self._faults.note("after step", error)

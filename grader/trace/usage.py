@@ -24,6 +24,12 @@ ALIKE = 0.5
 sum over an epoch or more lies at 0.1 to 0.6, once it has run for a while."""
 
 
+def _unlike(used: torch.Tensor, computed: torch.Tensor) -> bool:
+    product = float((used.double() * computed.double()).sum())
+    size = float(used.double().norm() * computed.double().norm())
+    return size > 0 and not product >= ALIKE * size
+
+
 class Usage:
     """Every method is called inside `Quiet`."""
 
@@ -33,6 +39,8 @@ class Usage:
         self._all_steps = 0
         self._before: dict[int, torch.Tensor | None] = {}
         self._computed: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._using: tuple[torch.Tensor, torch.Tensor] | None = None
+        """What the step under way is about to use, and what was computed."""
 
     def _looking(self) -> bool:
         return self._all_steps < LOOK_AT_FIRST or self._all_steps % LOOK_EVERY == 0
@@ -94,12 +102,22 @@ class Usage:
             if used is None or used.layout != torch.strided or used.shape != total.shape:
                 continue
             self.steps += 1
-            product = float((used.double() * total.double()).sum())
-            size = float(used.double().norm() * total.double().norm())
-            if size > 0 and not product >= ALIKE * size:
+            if _unlike(used, total):
                 self.unlike += 1
+            else:
+                self._using = parameter, total.clone()
             total.zero_()
             return
+
+    def after_step(self, *, look: bool) -> None:
+        """It did. A hook of its own may have changed them after `before_step` looked."""
+        using, self._using = self._using, None
+        if using is None or not look:
+            return
+        parameter, total = using
+        used = parameter.grad
+        if used is not None and used.layout == torch.strided and used.shape == total.shape:
+            self.unlike += _unlike(used, total)
 
     def summary(self) -> dict[str, int]:
         return {"steps": self.steps, "unlike": self.unlike}

@@ -172,6 +172,30 @@ def test_plain_tensors_trained_by_hand_are_parameters_and_inputs_are_not() -> No
     assert record["mixture"] == {"violations": 0, "first_backward": None, "leaves": 4}
 
 
+@pytest.mark.parametrize("register", ["register_step_pre_hook", "register_step_post_hook"])
+def test_gradients_that_a_hook_of_the_optimizer_changes_are_seen(register: str) -> None:
+    torch.manual_seed(2)
+    noise: list[torch.Tensor] = []
+
+    def program() -> None:
+        model = mlp()
+        optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+        weight = max(model.parameters(), key=torch.numel)
+
+        def change(*_: object) -> None:
+            noise.append(torch.randn_like(weight))
+            weight.grad.add_(100 * noise[-1])
+
+        getattr(optimizer, register)(change)
+        for start in range(0, 64, 8):
+            optimizer.zero_grad()
+            F.cross_entropy(model(ROWS[start : start + 8]), LABELS[start : start + 8]).backward()
+            optimizer.step()
+
+    assert observe(program)["used_gradients"] == {"steps": 8, "unlike": 8}
+    assert len(noise) == 8
+
+
 def test_a_replica_for_each_batch_makes_the_model_no_larger() -> None:
     def program() -> None:
         model = mlp()
