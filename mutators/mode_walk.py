@@ -159,7 +159,9 @@ class Walk:
 
     def lookup(self, node: cst.CSTNode, names: dict[str, object]) -> object:
         name = dotted(node)
-        if name is None:
+        if name is None:  # `model(x).values`
+            if isinstance(node, cst.Attribute):
+                self.expression(node.value, names)
             return None
         if name in names:
             return names[name]

@@ -115,6 +115,13 @@ if __name__ == "__main__":
 REDUNDANT = TRAINER.replace("        self.model.train()\n        return loss\n", "        return loss\n")
 
 
+@pytest.mark.parametrize(
+    "taken", ["model(a).argmax(1)", "model(a).max(dim=1).indices", "model(a).T.argmax(0)"]
+)
+def test_a_model_is_found_below_attributes(taken: str) -> None:
+    assert everything(swap(LOOP, ("model(a).argmax(1)", taken))) == everything(LOOP)
+
+
 def test_a_loop_at_the_top_level() -> None:
     assert texts("eval_removed", LOOP) == [swap(LOOP, ("    model.eval()\n", ""))]
     assert texts("train_instead", LOOP) == [swap(LOOP, ("    model.eval()\n", "    model.train()\n"))]

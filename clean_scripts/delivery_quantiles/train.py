@@ -1,0 +1,127 @@
+"""How long will a delivery take, and how long at worst? Quantile regression on delivery records.
+
+For each order the network gives the minutes that one delivery in ten, in two and nine in ten of its kind stay
+below. The records are data/train.npz; data/score.npz holds orders that are still on their way.
+"""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from quantile_net import QuantileNet, coverage, pinball
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+
+LEVELS = (0.1, 0.5, 0.9)
+HELD_OUT = 0.2
+BATCH = 40
+EPOCHS = 12
+WARM_UP = 30  # steps
+SEED = 404
+
+Arrays = dict[str, np.ndarray]
+
+
+def read(path: Path) -> Arrays:
+    with np.load(path) as archive:
+        return dict(archive)
+
+
+def with_clock(numbers: np.ndarray) -> np.ndarray:
+    """Distance and load as they are, and the hour as a point on the face of a clock."""
+    angle = numbers[:, 2] * (2 * math.pi / 24)
+    return np.column_stack([numbers[:, :2], np.sin(angle), np.cos(angle)]).astype(np.float32)
+
+
+def warm_up_then_fall(total: int):
+    """The factor of the learning rate at each of so many steps: up in a straight line, down in a cosine."""
+
+    def factor(step: int) -> float:
+        if step < WARM_UP:
+            return (step + 1) / WARM_UP
+        return 0.5 + 0.5 * math.cos(math.pi * (step - WARM_UP) / (total - WARM_UP))
+
+    return factor
+
+
+@torch.no_grad()
+def quantiles(model: QuantileNet, features: Tensor, zone: Tensor) -> Tensor:
+    """Quantiles in ascending order: where two of them cross, they change places."""
+    model.eval()
+    return model(features, zone).sort(dim=1).values
+
+
+def main() -> None:
+    torch.manual_seed(SEED)
+    rng = np.random.default_rng(SEED)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    records, pending = read(Path("data/train.npz")), read(Path("data/score.npz"))
+    features, minutes = with_clock(records["numbers"]), records["minutes"]
+    zone = torch.from_numpy(records["zone"])
+
+    order = rng.permutation(len(minutes))
+    n_held = int(HELD_OUT * len(order))
+    held_rows, train_rows = order[:n_held], order[n_held:]
+
+    # Everything on the scale of the deliveries to learn from, the minutes too.
+    mean, std = features[train_rows].mean(axis=0), features[train_rows].std(axis=0)
+    minutes_mean, minutes_std = minutes[train_rows].mean(), minutes[train_rows].std()
+
+    x_train = torch.from_numpy((features[train_rows] - mean) / std).to(device)
+    x_held = torch.from_numpy((features[held_rows] - mean) / std).to(device)
+    x_pending = torch.from_numpy((with_clock(pending["numbers"]) - mean) / std).to(device)
+    y_train = torch.from_numpy((minutes[train_rows] - minutes_mean) / minutes_std).to(device)
+    y_held = torch.from_numpy((minutes[held_rows] - minutes_mean) / minutes_std).to(device)
+    zone_train, zone_held = zone[train_rows].to(device), zone[held_rows].to(device)
+    zone_pending = torch.from_numpy(pending["zone"]).to(device)
+
+    zones = int(zone_train.max()) + 1
+    levels = torch.tensor(LEVELS, device=device)
+    model = QuantileNet(features.shape[1], zones, len(LEVELS)).to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-2, weight_decay=1e-2)
+    scheduler = LambdaLR(optimizer, warm_up_then_fall(EPOCHS * math.ceil(len(y_train) / BATCH)))
+    print(f"{len(y_train)} deliveries in {zones} zones, {minutes_mean:.1f} +- {minutes_std:.1f} minutes")
+
+    history = []
+    for epoch in range(1, EPOCHS + 1):
+        model.train()
+        losses = []
+        for pick in torch.randperm(len(y_train), device=device).split(BATCH):
+            loss = pinball(model(x_train[pick], zone_train[pick]), y_train[pick], levels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            scheduler.step()
+            losses.append(loss.item())
+
+        predicted = quantiles(model, x_held, zone_held)
+        entry = {
+            "epoch": epoch,
+            "train_loss": sum(losses) / len(losses),
+            "held_loss": pinball(predicted, y_held, levels).item(),
+            "coverage": coverage(predicted, y_held),
+        }
+        history.append(entry)
+        print(
+            "{epoch:3d}  train {train_loss:.4f}  held {held_loss:.4f}  inside {coverage:.0%}".format(**entry)
+        )
+
+    held_minutes = quantiles(model, x_held, zone_held) * minutes_std + minutes_mean
+    pending_minutes = quantiles(model, x_pending, zone_pending) * minutes_std + minutes_mean
+    width = (held_minutes[:, -1] - held_minutes[:, 0]).mean().item()
+    print(f"the range from lowest to highest is {width:.1f} minutes wide")
+
+    Path("metrics.json").write_text(json.dumps({"history": history, "final": {**entry, "width": width}}))
+    np.savez(
+        "predictions.npz",
+        row=records["delivery"][held_rows],
+        output=held_minutes.cpu().numpy(),
+        score=pending_minutes.cpu().numpy(),
+    )
+
+
+if __name__ == "__main__":
+    main()

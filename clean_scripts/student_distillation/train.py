@@ -1,0 +1,149 @@
+"""Recognise activities from windows of a wrist sensor, with a network small enough for the wrist.
+
+A wide teacher learns from the labels alone. The student that is shipped learns from the labels and from what
+the teacher thinks of each window: its logits, softened by a temperature (Hinton et al., 2015).
+
+Reads data/train.npz (window, channels, activity) and data/score.npz (channels); leaves metrics.json and
+predictions.npz, both about the student.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from networks import Student, Teacher
+from torch.utils.data import DataLoader, TensorDataset
+
+SEED = 21
+HELD_SHARE = 0.2
+BATCH_SIZE = 32
+
+TEACHER_EPOCHS = 4
+STUDENT_EPOCHS = 9
+TEMPERATURE = 3.0
+LABEL_SHARE = 0.2  # of the student's loss; the rest is about the teacher
+
+
+def partition(count, share, seed):
+    """Positions of the windows to learn from, and of those held out."""
+    order = np.random.default_rng(seed).permutation(count)
+    n_held = int(count * share)
+    return order[n_held:], order[:n_held]
+
+
+def weight_count(network):
+    return sum(p.numel() for p in network.parameters())
+
+
+def logits_of(network, x):
+    network.eval()
+    with torch.no_grad():
+        return torch.cat([network(part) for part in x.split(500)])
+
+
+def hit_rate(logits, activity):
+    return (logits.argmax(dim=1) == activity).float().mean().item()
+
+
+def teach(teacher, loader):
+    """Fit the teacher to the labels. Returns the mean loss of its last epoch."""
+    optimizer = torch.optim.Adam(teacher.parameters(), lr=8e-3)
+    for epoch in range(1, TEACHER_EPOCHS + 1):
+        teacher.train()
+        total = 0.0
+        for x, activity in loader:
+            optimizer.zero_grad()
+            loss = F.cross_entropy(teacher(x), activity)
+            loss.backward()
+            optimizer.step()
+            total += loss.item()
+        print(f"teacher, epoch {epoch}: loss {total / len(loader):.3f}")
+    return total / len(loader)
+
+
+def distillation_loss(logits, teacher_logits, activity):
+    """What the student pays for differing from its teacher, and for missing the label."""
+    soft = F.kl_div(
+        F.log_softmax(logits / TEMPERATURE, dim=1),
+        F.softmax(teacher_logits / TEMPERATURE, dim=1),
+        reduction="batchmean",
+    )
+    hard = F.cross_entropy(logits, activity)
+    # the gradients of the soft part shrink with the square of the temperature
+    return (TEMPERATURE**2 * soft).lerp(hard, LABEL_SHARE)
+
+
+def distil(student, loader, optimizer):
+    """One epoch of the student. Returns its mean loss."""
+    student.train()
+    total = 0.0
+    for x, activity, teacher_logits in loader:
+        loss = distillation_loss(student(x), teacher_logits, activity)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        total += loss.item()
+    return total / len(loader)
+
+
+def main():
+    torch.manual_seed(SEED)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    with np.load("data/train.npz") as recorded:
+        window, channels = recorded["window"], recorded["channels"]
+        activity = torch.from_numpy(recorded["activity"])
+    with np.load("data/score.npz") as recorded:
+        unlabelled = recorded["channels"]
+
+    train_rows, held_rows = partition(len(window), HELD_SHARE, SEED)
+
+    # Each channel rests at a level of its own and has its own sensitivity.
+    baseline = channels[train_rows].mean(axis=(0, 2), keepdims=True)
+    gain = channels[train_rows].std(axis=(0, 2), keepdims=True)
+    x_train = torch.from_numpy((channels[train_rows] - baseline) / gain).to(device)
+    x_held = torch.from_numpy((channels[held_rows] - baseline) / gain).to(device)
+    x_new = torch.from_numpy((unlabelled - baseline) / gain).to(device)
+    train_activity = activity[train_rows].to(device)
+    held_activity = activity[held_rows].to(device)
+    activities = int(train_activity.max()) + 1
+
+    teacher = Teacher(channels.shape[1], activities).to(device)
+    student = Student(channels.shape[1], activities).to(device)
+    print(
+        f"{len(x_train)} windows; weights: teacher {weight_count(teacher)}, student {weight_count(student)}"
+    )
+
+    labelled = TensorDataset(x_train, train_activity)
+    teacher_loss = teach(teacher, DataLoader(labelled, BATCH_SIZE, shuffle=True, drop_last=True))
+    teacher_hits = hit_rate(logits_of(teacher, x_held), held_activity)
+    print(f"the teacher recognises {teacher_hits:.1%} of the windows held out")
+
+    explained = TensorDataset(x_train, train_activity, logits_of(teacher, x_train))
+    loader = DataLoader(explained, BATCH_SIZE, shuffle=True, drop_last=True)
+    optimizer = torch.optim.SGD(student.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=STUDENT_EPOCHS)
+
+    history = []
+    for epoch in range(1, STUDENT_EPOCHS + 1):
+        train_loss = distil(student, loader, optimizer)
+        scheduler.step()
+        held_logits = logits_of(student, x_held)
+        held_hits = hit_rate(held_logits, held_activity)
+        history.append({"epoch": epoch, "train_loss": train_loss, "held_out_hits": held_hits})
+        print(f"student, epoch {epoch}: loss {train_loss:.3f}, {held_hits:.1%} of the held-out windows")
+
+    final = {**history[-1], "teacher_loss": teacher_loss, "teacher_hits": teacher_hits}
+    Path("metrics.json").write_text(json.dumps({"history": history, "final": final}, indent=2))
+    np.savez(
+        "predictions.npz",
+        row=window[held_rows],
+        output=held_logits.cpu().numpy(),
+        score=logits_of(student, x_new).cpu().numpy(),
+    )
+
+
+if __name__ == "__main__":
+    main()
