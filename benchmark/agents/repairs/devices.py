@@ -12,6 +12,11 @@ BUG = "wrong_device"
 FACTORIES = frozenset(
     ["zeros", "ones", "empty", "full", "randn", "rand", "arange", "linspace", "eye", "tensor", "as_tensor"]
 )
+NO_TENSORS = tuple(
+    f"torch.{one}"
+    for one in ("nn.", "device", "Generator", "optim", "utils", "amp", "cuda", "finfo", "iinfo")
+)
+"""How expressions begin that make something else than a tensor."""
 MOVES = frozenset(("to", "cuda"))
 
 
@@ -25,8 +30,8 @@ def find(job: Job) -> Iterator[Finding]:
             yield from _batches(file, device)
             yield from _siblings(file, device)
             yield from _loose(file, device)
-        yield from _made(file)
-        yield from _buffers(file)
+        yield from _made(job, file)
+        yield from _buffers(job, file)
         yield from _arrays(file)
 
 
@@ -217,10 +222,12 @@ def _loose(file: File, device: str) -> Iterator[Finding]:
                 )
 
 
-def _made(file: File) -> Iterator[Finding]:
+def _made(job: Job, file: File) -> Iterator[Finding]:
     """Tensors that a forward pass makes on the CPU."""
     for function in file.nodes:
-        if not (isinstance(function, Function) and file.owner(function) and function.name != "__init__"):
+        if not (isinstance(function, Function) and job.in_module(file, function)):
+            continue
+        if function.name == "__init__":
             continue
         inputs = [one.arg for one in function.args.args if one.arg != "self"]
         if not inputs:
@@ -243,10 +250,12 @@ def _made(file: File) -> Iterator[Finding]:
             )
 
 
-def _buffers(file: File) -> Iterator[Finding]:
+def _buffers(job: Job, file: File) -> Iterator[Finding]:
     """Constants of a module that are no buffers."""
     for function in file.nodes:
-        if not (isinstance(function, Function) and function.name == "__init__" and file.owner(function)):
+        if not (isinstance(function, Function) and function.name == "__init__"):
+            continue
+        if not job.in_module(file, function):
             continue
         for node in ast.walk(function):
             if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Attribute):
@@ -255,7 +264,7 @@ def _buffers(file: File) -> Iterator[Finding]:
             text = ast.unparse(node.value)
             if name_of(target.value) != "self" or not text.startswith("torch."):
                 continue
-            if text.startswith(("torch.nn.", "torch.device", "torch.Generator")) or "Parameter(" in text:
+            if text.startswith(NO_TENSORS) or "Parameter(" in text or moves(node.value):
                 continue
             yield Finding(
                 BUG,

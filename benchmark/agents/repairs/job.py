@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 Scope = ast.Module | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+LAYERS = frozenset(["Sequential", "ModuleList", "Linear", "Conv1d", "Conv2d", "Embedding", "GRU", "LSTM"])
+"""Modules of torch that people derive their own from."""
 
 
 @dataclass(frozen=True, order=True)
@@ -167,13 +170,34 @@ class Job:
 
     @cached_property
     def module_classes(self) -> set[str]:
-        """Names of the classes that are modules of torch."""
-        return {
+        """Names of the classes that are modules of torch, and of what is derived from them."""
+        classes = [node for file in self.files for node in file.nodes if isinstance(node, ast.ClassDef)]
+        found: set[str] = set()
+        while True:
+            new = {
+                node.name
+                for node in classes
+                for base in map(name_of, node.bases)
+                if base.endswith("Module") or base.split(".")[-1] in found | LAYERS
+            } - found
+            if not new:
+                return found
+            found |= new
+
+    @cached_property
+    def dataset_classes(self) -> set[str]:
+        """Names of the classes that hold samples."""
+        return {"TensorDataset"} | {
             node.name
             for file in self.files
             for node in file.nodes
-            if isinstance(node, ast.ClassDef) and any(name_of(base).endswith("Module") for base in node.bases)
+            if isinstance(node, ast.ClassDef) and any("Dataset" in name_of(base) for base in node.bases)
         }
+
+    def in_module(self, file: File, node: ast.AST) -> bool:
+        """Whether something stands in a class that is a module."""
+        owner = file.owner(node)
+        return owner is not None and owner.name in self.module_classes
 
 
 def edits_of(edits: Iterable[Edit], path: str) -> Iterator[Edit]:
@@ -261,14 +285,6 @@ def definition(job: Job, file: File, node: ast.expr) -> tuple[File, ast.expr] | 
                 found += [(one, value) for argument, value in pairs if argument.arg == name]
     numbers = [one for one in found if number(one[1]) is not None]
     return numbers[0] if len(numbers) == 1 else None
-
-
-TRAIN = re.compile(r"(?<![a-z])(train|trn|fit|training)(?![a-z])", re.IGNORECASE)
-
-
-def about_training(name: str) -> bool:
-    """Whether a name speaks of training rows: `idx_train`, `trainX`, `train_rows`."""
-    return bool(TRAIN.search(re.sub(r"([a-z])([A-Z])", r"\1_\2", name).replace("_", " ")))
 
 
 def without_gradients(file: File, function: Scope) -> bool:
