@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from .crash import Crash, statements_at
 from .job import File, Finding, Function, Job, calls, keyword, method, name_of, number, receiver
+from .parts import about_training
 
 BUG = "shape_mismatch"
 MAKERS = {"Linear": (0, 1), "Conv1d": (0, 1), "Conv2d": (0, 1), "GRU": (0, 1), "LSTM": (0, 1), "RNN": (0, 1)}
@@ -51,7 +52,8 @@ def _chains(file: File) -> Iterator[Finding]:
         if not isinstance(function, Function):
             continue
         before: ast.Call | None = None
-        for layer in _layers(file, function):
+        layers = _layers(file, function)
+        for layer in layers:
             kind = method(layer)
             if before is not None:
                 given, taken = argument(before, 1), argument(layer, 0)
@@ -59,7 +61,8 @@ def _chains(file: File) -> Iterator[Finding]:
                 if given is not None and taken is not None:
                     a, b = ast.unparse(given), ast.unparse(taken)
                     if kind in NORMS:
-                        if a != b:
+                        sizes = {ast.unparse(size) for one in layers if (size := argument(one, 1))}
+                        if a != b and b not in sizes:
                             yield _fits(file, layer, taken, file.text(given), a, b)
                     elif kind == "Linear" and gap:
                         if not re.search(rf"(?<!\w){re.escape(a)}(?!\w)", b) and number(taken) is None:
@@ -115,11 +118,23 @@ def _axes(job: Job, file: File) -> Iterator[Finding]:
                 axis, node = value.slice, value.slice
             elif isinstance(value, ast.Call) and method(value) == "size" and value.args:
                 axis, node = value.args[0], value.args[0]
-            elif isinstance(value, ast.Call) and method(value) == "len" and value.args:
+            elif isinstance(value, ast.Call) and method(value) == "len" and _has_columns(file, value.args):
                 yield _axis(file, call, value, f"{file.text(value.args[0])}.shape[-1]")
                 continue
             if axis is not None and number(axis) in (0.0,):
                 yield _axis(file, call, node, "-1")
+
+
+def _has_columns(file: File, given: list[ast.expr]) -> bool:
+    """Whether something is rows and columns: the model is told the length of a table, not of a list."""
+    name = name_of(given[0]) if given else ""
+    return (
+        bool(name)
+        and any(
+            isinstance(one, ast.Attribute) and one.attr == "shape" and name_of(one.value) == name
+            for one in file.nodes
+        )
+    ) or about_training(name)
 
 
 def _axis(file: File, call: ast.Call, node: ast.expr, better: str) -> Finding:
