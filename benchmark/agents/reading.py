@@ -53,14 +53,15 @@ class Gap:
         found = dict(zip(parts[1::2], texts, strict=True))
         path = next(name for name, one in found.items() if _LEFT_OUT.search(one))
         cut = _LEFT_OUT.split(found.pop(path))
-        head, tail = cut[0].removesuffix("\n").split("\n"), cut[1].removeprefix("\n").split("\n")
+        head = cut[0].removesuffix("\n").split("\n")
+        tail = cut[1].removeprefix("\n").split("\n")
         return cls(
             path, len(head), found, head[:-1], tail, "" if entrypoint in {path, *found} else entrypoint
         )
 
     def closed(self, view: str) -> dict[str, str] | Gap:
-        """All sources, with what `view` says of the lines from `start` on, or the next gap; empty if that does
-        not fit."""
+        """All sources, with what `view` says of the lines from `start` on, or the next gap; empty if that
+        does not fit."""
         shown = _SHOWN.match(view)
         if shown is None or shown[1] != self.path or int(shown[2]) != self.start:
             return {}

@@ -10,7 +10,7 @@ from ...env.models import Observation
 from .alerts import CRASHING, crashed
 from .base import Agent, Brief, Turn, fix, inspect
 from .reading import Gap, read_sources
-from .repairs import devices, devices_crash, gradients, leaks, learning, modes, shapes
+from .repairs import devices, devices_crash, gradients, leaks, learning, modes, shapes, shapes_crash
 from .repairs.crash import Crash
 from .repairs.job import SURE, Finding, Job
 
@@ -22,7 +22,7 @@ READERS: tuple[Callable[[Job], Iterator[Finding]], ...] = (
     devices.find,
     shapes.find,
 )
-ON_CRASH = (devices_crash.from_crash, shapes.from_crash)
+ON_CRASH = (devices_crash.from_crash, shapes_crash.from_crash)
 LOOKS = ("repeat_eval", "inspect_data", "inspect_optimizer")
 """What is asked, in this order, where reading found nothing in a job that ran to its end."""
 

@@ -103,6 +103,8 @@ def _groups(job: Job, file: File) -> Iterator[list[tuple[str, ast.expr | None]]]
             names = [name_of(one) for one in target.elts]
             if all(names):
                 yield list(zip(names, _values(job, node.value, len(names)), strict=True))
+        elif isinstance(target, ast.Name) and (other := _complement(node.value)):
+            yield [(target.id, node.value), (other, None)]
         elif isinstance(target, ast.Name) and id(file.block(node)) not in done:
             done.add(id(file.block(node)))
             cuts: dict[str, list[tuple[str, ast.expr | None]]] = {}
@@ -115,6 +117,15 @@ def _groups(job: Job, file: File) -> Iterator[list[tuple[str, ast.expr | None]]]
                 ):
                     cuts.setdefault(ast.unparse(one.value.value), []).append((one.targets[0].id, one.value))
             yield from (pairs for pairs in cuts.values() if len(pairs) > 1)
+
+
+def _complement(node: ast.expr) -> str:
+    """`test` of `~test`."""
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Invert):
+        return name_of(node.operand)
+    if isinstance(node, ast.Call) and name_of(node.func).endswith("logical_not") and node.args:
+        return name_of(node.args[0])
+    return ""
 
 
 def _values(job: Job, value: ast.expr, count: int) -> list[ast.expr | None]:
@@ -137,11 +148,15 @@ def _training(file: File, pairs: list[tuple[str, ast.expr | None]]) -> str:
     named = [name for name, _ in pairs if about_training(name)]
     if named:
         return named[0] if len(named) == 1 else ""
-    if not all(isinstance(one, ast.Subscript) and isinstance(one.slice, ast.Slice) for _, one in pairs):
+    by_slices = all(isinstance(one, ast.Subscript) and isinstance(one.slice, ast.Slice) for _, one in pairs)
+    inverted = pairs[0][1] is not None and bool(_complement(pairs[0][1]))
+    if not by_slices and not inverted:
         return ""
     left = [name for name, _ in pairs if not about_held_out(name)]
     if len(left) == 1:
         return left[0]
+    if inverted:
+        return pairs[0][0]
     ends = {
         (one.slice.lower is None, one.slice.upper is None): (name, one)  # type: ignore[union-attr]
         for name, one in pairs
