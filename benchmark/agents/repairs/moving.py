@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from .job import File, Function, Job, calls, keyword, method, name_of
+from .job import File, Function, Job, calls, keyword, method, name_of, receiver
 
 MOVES = frozenset(("to", "cuda"))
 
@@ -90,11 +90,7 @@ def placed(file: File, node: ast.AST, name: str, seen: frozenset[str] = frozense
 
 def moved_later(file: File, node: ast.AST, name: str) -> bool:
     """Whether a name is moved by itself in the function where a node stands."""
-    return any(name_of(one.func.value) == name for one in _moving(file, file.scope(node)))
-
-
-def _moving(file: File, scope: ast.AST) -> list[ast.Call]:
-    return [one for one in calls(file, *MOVES, within=scope) if isinstance(one.func, ast.Attribute)]
+    return any(name_of(receiver(one)) == name for one in calls(file, *MOVES, within=file.scope(node)))
 
 
 def moves_batches(job: Job) -> bool:

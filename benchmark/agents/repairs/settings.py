@@ -39,8 +39,8 @@ def _written(file: File, name: str) -> Iterator[ast.expr]:
                 yield part.value
             for target in targets:
                 if isinstance(target, ast.Tuple) and isinstance(part.value, ast.Tuple):
-                    pairs = zip(target.elts, part.value.elts, strict=False)
-                    yield from (value for one, value in pairs if name_of(one).split(".")[-1] == name)
+                    together = zip(target.elts, part.value.elts, strict=False)
+                    yield from (value for one, value in together if name_of(one).split(".")[-1] == name)
         elif isinstance(part, ast.arguments):
             positional = [*part.posonlyargs, *part.args]
             pairs = [

@@ -26,8 +26,8 @@ NAMED = {
     "normalized_shape": 0,
 }
 
-LOSSES = ("MSELoss", "mse_loss", "SmoothL1", "smooth_l1", "HuberLoss", "L1Loss", "huber_loss")
-LOSSES += ("BCEWithLogitsLoss", "BCELoss", "binary_cross_entropy")
+LOSSES = frozenset(("MSELoss", "mse_loss", "SmoothL1", "smooth_l1", "HuberLoss", "L1Loss", "huber_loss"))
+LOSSES |= frozenset(("BCEWithLogitsLoss", "BCELoss", "binary_cross_entropy"))
 """Losses that compare number by number."""
 
 
