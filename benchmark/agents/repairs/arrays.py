@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator
 
 from .job import (
+    Edit,
     File,
     Finding,
     Function,
@@ -25,7 +26,7 @@ BUG = "wrong_device"
 def find(job: Job, file: File) -> Iterator[Finding]:
     """`.numpy()` without `.cpu()`: where others have it, or where a model's answers stay where they are."""
     with_cpu = any(method(receiver(one)) == "cpu" for one in calls(file, "numpy"))
-    brought = {
+    fetched = {
         method(inner)
         for one in calls(file, "cpu")
         if isinstance(inner := receiver(one), ast.Call) and not isinstance(inner.func, ast.Attribute)
@@ -36,15 +37,21 @@ def find(job: Job, file: File) -> Iterator[Finding]:
         if inner is None or method(inner) == "cpu":
             continue
         makers = set(_made_by(file, inner)) if isinstance(inner, ast.Name | ast.Call) else set()
-        by_call = with_cpu and isinstance(inner, ast.Call) and not makers
+        by_call = with_cpu and isinstance(inner, ast.Call | ast.BinOp) and not makers
         by_call = by_call or (isinstance(inner, ast.Call) and _of_moved(inner))
-        if by_call or makers & brought or (on_device and any(_stays(job, one) for one in makers)):
+        if by_call or makers & fetched or (on_device and any(_stays(job, one) for one in makers)):
             yield Finding(
                 BUG,
                 0.9,
                 f"A tensor on the GPU is made an array without .cpu() at {file.path}:{call.lineno}.",
-                (file.append(inner, ".cpu()"),),
+                (brought(file, call),),
             )
+
+
+def brought(file: File, call: ast.Call) -> Edit:
+    """`.cpu()` in front of the `.numpy()` of a call."""
+    place = file.end(call.func) - len("numpy")
+    return Edit(file.path, place, place, "cpu().")
 
 
 def _of_moved(node: ast.Call) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
+from .arrays import brought
 from .crash import Crash, statements_at
 from .job import Edit, File, Finding, Function, Job, calls, method, receiver
 from .moving import local_device, moves
@@ -22,7 +23,7 @@ def from_crash(job: Job, crash: Crash) -> Iterator[Finding]:
             where = f"{path}:{line}"
             if "numpy" in crash.message:
                 edits = [
-                    file.append(inner, ".cpu()")
+                    brought(file, call)
                     for call in calls(file, "numpy", within=statement)
                     if (inner := receiver(call)) is not None and method(inner) != "cpu"
                 ]

@@ -283,8 +283,9 @@ def _whole(job: Job, file: File, parts: Parts) -> Iterator[Finding]:
             if isinstance(one, ast.Name) and one.id in arrays and _bare(file, call, one)
         ]
         into_data = name_of(call.func).split(".")[-1] in job.dataset_classes and len(whole) > 1
-        whole = [one for one in whole if into_data or (name_of(call.func), one.id) in held]
-        if not whole or not name_of(call.func) or _taken_apart(file, call, parts):
+        fits = method(call) in ("fit", "fit_transform") and len(call.args) == 1
+        whole = [one for one in whole if fits or into_data or (name_of(call.func), one.id) in held]
+        if not whole or not name_of(call.func) or not (fits or not _taken_apart(file, call, parts)):
             continue
         yield Finding(
             BUG,

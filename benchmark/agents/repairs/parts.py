@@ -120,7 +120,9 @@ def _groups(job: Job, file: File) -> Iterator[list[tuple[str, ast.expr | None]]]
 
 
 def _complement(node: ast.expr) -> str:
-    """`test` of `~test`."""
+    """`test` of `~test`, and of `~test & known`."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitAnd):
+        return _complement(node.left) or _complement(node.right)
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Invert):
         return name_of(node.operand)
     if isinstance(node, ast.Call) and name_of(node.func).endswith("logical_not") and node.args:
