@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from .arrays import brought
 from .crash import Crash, statements_at
 from .job import Edit, File, Finding, Function, Job, calls, method, receiver
-from .moving import local_device, moves
+from .moving import local_device, moves, placed
 
 BUG = "wrong_device"
 
@@ -75,6 +75,21 @@ def from_crash(job: Job, crash: Crash) -> Iterator[Finding]:
                 statement.value, ast.BinOp
             ):
                 names = {one.id: one for one in ast.walk(statement.value) if isinstance(one, ast.Name)}
+                left = [
+                    made.value
+                    for name in names
+                    if not placed(file, statement, name)
+                    and (made := _made(file, statement, name)) is not None
+                ]
+                if len(left) == 1 and len(names) > 1:
+                    yield Finding(
+                        BUG,
+                        0.75,
+                        f"{ast.unparse(left[0])[:60]} at {path}:{left[0].lineno} stays on the CPU, "
+                        f"and meets what was moved at {where}.",
+                        (file.append(left[0], f".to({device})"),),
+                    )
+                    return
                 edits = [
                     file.append(one, f".to({device})")
                     for one in names.values()
@@ -82,6 +97,21 @@ def from_crash(job: Job, crash: Crash) -> Iterator[Finding]:
                 ]
                 yield Finding(BUG, 0.7, f"The arithmetic at {where} mixes devices.", tuple(edits))
                 return
+
+
+def _made(file: File, statement: ast.stmt, name: str) -> ast.Assign | None:
+    """The last assignment of a name before a statement, in the same function, that is a call."""
+    found = [
+        one
+        for one in file.nodes
+        if isinstance(one, ast.Assign)
+        and file.scope(one) is file.scope(statement)
+        and file.start(one) < file.start(statement)
+        and isinstance(one.targets[0], ast.Name)
+        and one.targets[0].id == name
+        and isinstance(one.value, ast.Call)
+    ]
+    return found[-1] if found else None
 
 
 def _parameters(file: File, node: ast.AST) -> list[ast.arg]:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .job import File, Function, Job, name_of
+from .job import File, Function, Job, method, name_of
 
 _TRAIN = re.compile(r"train(?!er|able)|(?<![a-z])(?:trn|fit|tr)(?![a-z])")
 _HELD = re.compile(
@@ -87,9 +87,17 @@ def _with(job: Job, file: File, train: str) -> Parts:
     names = {train}
     for pairs in _groups(job, file):
         here = {name for name, _ in pairs}
-        if here & names or any(isinstance(v, ast.Subscript) and name_of(v.value) in names for _, v in pairs):
+        cut = {name_of(one) for _, value in pairs for one in _cut(value)}
+        if (here | cut) & names:
             names |= here
     return Parts(train, frozenset(names), defined(file, train))
+
+
+def _cut(value: ast.expr | None) -> list[ast.expr]:
+    """What a part is cut from: `held` of `held[:n]`, and of `np.split(held, …)`."""
+    if isinstance(value, ast.Subscript):
+        return [value.value]
+    return value.args[:1] if isinstance(value, ast.Call) else []
 
 
 def _groups(job: Job, file: File) -> Iterator[list[tuple[str, ast.expr | None]]]:
@@ -142,6 +150,8 @@ def _values(job: Job, value: ast.expr, count: int) -> list[ast.expr | None]:
                     break
     if isinstance(value, ast.Tuple) and len(value.elts) == count:
         return list(value.elts)
+    if isinstance(value, ast.Call) and method(value) in ("split", "array_split", "tensor_split"):
+        return [value] * count
     return [None] * count
 
 

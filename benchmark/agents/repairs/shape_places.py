@@ -16,6 +16,8 @@ def find(job: Job, file: File) -> Iterator[Finding]:
     yield from _flattened(job, file)
     yield from _kept(job, file)
     yield from _targets(file)
+    yield from _columns(job, file)
+    yield from _sums(job, file)
     yield from _heads(file)
 
 
@@ -124,6 +126,92 @@ def _targets(file: File) -> Iterator[Finding]:
                 "takes one number a row.",
                 (file.replace(target, file.text(inner)),),
             )
+
+
+def _columns(job: Job, file: File) -> Iterator[Finding]:
+    """Targets that get a middle axis (`y[:, None]`) where no model gives a single number a row."""
+    single = any(
+        len(one.args) > 1 and number(one.args[1]) == 1.0
+        for each in job.files
+        for one in calls(each, "Linear")
+    )
+    for call in file.nodes:
+        if (
+            single
+            or not isinstance(call, ast.Call)
+            or len(call.args) != 2
+            or "loss" not in _loss_name(file, call)
+        ):
+            continue
+        target = call.args[1]
+        if isinstance(target, ast.Subscript) and ast.unparse(target.slice) in ("(:, None)", ":, None"):
+            yield Finding(
+                BUG,
+                0.8,
+                f"The target gets an axis at {file.path}:{target.lineno} that the prediction does not have, "
+                "so the loss broadcasts.",
+                (file.replace(target, file.text(target.value)),),
+            )
+
+
+def _loss_name(file: File, call: ast.Call) -> str:
+    """What is called, and what that was made of, in small letters."""
+    name = name_of(call.func)
+    made = [
+        ast.unparse(node.value)
+        for node in file.nodes
+        if isinstance(node, ast.Assign) and name and name_of(node.targets[0]) == name
+    ]
+    return " ".join([name, *made]).lower()
+
+
+def _sums(job: Job, file: File) -> Iterator[Finding]:
+    """A prediction that is a sum of columns, each kept as a column, and is returned as one."""
+    for function in file.nodes:
+        if not (
+            isinstance(function, Function) and function.name == "forward" and job.in_module(file, function)
+        ):
+            continue
+        last = function.body[-1]
+        value = last.value if isinstance(last, ast.Return) else None
+        if isinstance(value, ast.Name):
+            made = [
+                one.value
+                for one in ast.walk(function)
+                if isinstance(one, ast.Assign) and name_of(one.targets[0]) == value.id
+            ]
+            total = made[-1] if made else None
+        else:
+            total = value
+        if value is None or not isinstance(total, ast.BinOp) or not isinstance(total.op, ast.Add):
+            continue
+        kept = [
+            one
+            for one in _terms(total)
+            if isinstance(one, ast.Call)
+            and method(one) == "sum"
+            and (keep := keyword(one, "keepdim")) is not None
+            and ast.unparse(keep.value) == "True"
+        ]
+        if kept:
+            better = (
+                f"{file.text(value)}.squeeze(-1)"
+                if value is not total
+                else f"({file.text(value)}).squeeze(-1)"
+            )
+            yield Finding(
+                BUG,
+                0.8,
+                f"The prediction is returned as a column at {file.path}:{last.lineno}, so the loss broadcasts "
+                "it against all targets.",
+                (file.replace(value, better),),
+            )
+
+
+def _terms(node: ast.expr) -> list[ast.expr]:
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return [*_terms(node.left), *_terms(node.right)]
+    return [node]
 
 
 def _heads(file: File) -> Iterator[Finding]:

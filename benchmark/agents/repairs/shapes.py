@@ -68,7 +68,13 @@ def _chains(file: File) -> Iterator[Finding]:
                     if kind in NORMS:
                         sizes = {ast.unparse(size) for one in layers if (size := argument(one, 1))}
                         if a != b and b not in sizes:
-                            yield _fits(file, layer, taken, file.text(given), a, b)
+                            own = [
+                                one
+                                for one in sorted(sizes)
+                                if re.search(rf"(?<!\w){re.escape(one)}(?!\w)", b)
+                            ]
+                            better = own[0] if len(own) == 1 else file.text(given)
+                            yield _fits(file, layer, taken, better, a, b)
                     elif kind == "Linear" and gap:
                         if not re.search(rf"(?<!\w){re.escape(a)}(?!\w)", b) and number(taken) is None:
                             factors = b.split(" * ")
