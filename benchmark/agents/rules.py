@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
 
 from ...env.models import Observation
 from .alerts import CRASHING, crashed
 from .base import Agent, Brief, Turn, fix, inspect
-from .reading import read_sources
-from .repairs import devices, gradients, leaks, learning, modes, shapes
+from .reading import Gap, read_sources
+from .repairs import devices, devices_crash, gradients, leaks, learning, modes, shapes, shapes_crash
 from .repairs.crash import Crash
 from .repairs.job import SURE, Finding, Job
 
@@ -21,7 +22,7 @@ READERS: tuple[Callable[[Job], Iterator[Finding]], ...] = (
     devices.find,
     shapes.find,
 )
-ON_CRASH = (devices.from_crash, shapes.from_crash)
+ON_CRASH = (devices_crash.from_crash, shapes_crash.from_crash)
 LOOKS = ("repeat_eval", "inspect_data", "inspect_optimizer")
 """What is asked, in this order, where reading found nothing in a job that ran to its end."""
 
@@ -48,12 +49,22 @@ class Rules(Agent):
         self._handed: dict[str, str] = {}
         self._last: list[Finding] = []
         self._claimed: set[str] = set()
+        self._gap: Gap | None = None
 
     def act(self, seen: Observation) -> Turn:
         if seen.step == 0:
             return self._ask("view_source", "nothing is known but the alert")
         if not self._sources:
-            self._sources = read_sources(seen.text, seen.entrypoint)
+            found: dict[str, str] | Gap | None
+            if self._gap is not None:
+                found = self._gap.closed(seen.text)
+            else:
+                found = read_sources(seen.text, seen.entrypoint) or Gap.read(seen.text, seen.entrypoint)
+            if isinstance(found, Gap):
+                self._gap = found
+                where = {"path": found.path, "start": found.start}
+                return self._ask("view", "a part of the source was left out", where)
+            self._sources = found or {}
             if not self._sources:
                 return self._blind(seen)
             self._read(seen)
@@ -84,9 +95,9 @@ class Rules(Agent):
             self._sources, self._claimed = self._handed, self._claimed | {one.bug for one in self._last}
             self._kept, self._handed = [], {}
 
-    def _ask(self, tool: str, why: str) -> Turn:
+    def _ask(self, tool: str, why: str, arguments: Mapping[str, object] = MappingProxyType({})) -> Turn:
         self._asked.append(tool)
-        return Turn(inspect(tool), {"why": why})
+        return Turn(inspect(tool, **arguments), {"why": why})
 
     def _read(self, seen: Observation) -> None:
         found = read(self._job(seen.entrypoint))

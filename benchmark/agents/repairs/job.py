@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 Scope = ast.Module | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+LAYERS = frozenset(["Sequential", "ModuleList", "Linear", "Conv1d", "Conv2d", "Embedding", "GRU", "LSTM"])
+"""Modules of torch that people derive their own from."""
 
 
 @dataclass(frozen=True, order=True)
@@ -167,13 +170,59 @@ class Job:
 
     @cached_property
     def module_classes(self) -> set[str]:
-        """Names of the classes that are modules of torch."""
+        """Names of the classes that are modules of torch, and of what is derived from them."""
+        classes = [node for file in self.files for node in file.nodes if isinstance(node, ast.ClassDef)]
+        found: set[str] = set()
+        while True:
+            new = {
+                node.name
+                for node in classes
+                for base in map(name_of, node.bases)
+                if base.endswith("Module") or base.split(".")[-1] in found | LAYERS
+            } - found
+            if not new:
+                return found
+            found |= new
+
+    @cached_property
+    def dataset_classes(self) -> set[str]:
+        """Names of the classes that hold samples."""
+        return {"TensorDataset"} | {
+            node.name
+            for file in self.files
+            for node in file.nodes
+            if isinstance(node, ast.ClassDef) and any("Dataset" in name_of(base) for base in node.bases)
+        }
+
+    @cached_property
+    def model_makers(self) -> set[str]:
+        """Names of the functions that return a module they make."""
         return {
             node.name
             for file in self.files
             for node in file.nodes
-            if isinstance(node, ast.ClassDef) and any(name_of(base).endswith("Module") for base in node.bases)
+            if isinstance(node, Function) and file.owner(node) is None and self._makes_module(node)
         }
+
+    def _makes_module(self, function: Function) -> bool:
+        last = function.body[-1]
+        if not isinstance(last, ast.Return) or last.value is None:
+            return False
+        value = last.value
+        for node in ast.walk(function):
+            if isinstance(node, ast.Assign) and name_of(node.targets[0]) == name_of(value) != "":
+                value = node.value
+        made = name_of(value.func) if isinstance(value, ast.Call) else ""
+        return made.split(".")[-1] in self.module_classes | {"Sequential"}
+
+    def in_module_maker(self, file: File, node: ast.AST) -> bool:
+        """Whether something stands in a function that makes modules."""
+        return any(isinstance(one, Function) and one.name in self.model_makers for one in file.above(node))
+
+    def in_module(self, file: File, node: ast.AST) -> bool:
+        """Whether something stands in a class that is a module."""
+        owner = file.owner(node)
+        return owner is not None and owner.name in self.module_classes
 
 
 def edits_of(edits: Iterable[Edit], path: str) -> Iterator[Edit]:
@@ -233,42 +282,6 @@ def number(node: ast.AST | None) -> float | None:
     ):
         return float(node.value)
     return None
-
-
-def definition(job: Job, file: File, node: ast.expr) -> tuple[File, ast.expr] | None:
-    """Where a number is written that a name, an attribute or a parameter stands for; the node itself if it
-    is a number."""
-    if number(node) is not None:
-        return file, node
-    name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
-    if not name:
-        return None
-    found: list[tuple[File, ast.expr]] = []
-    for one in job.files:
-        for part in one.nodes:
-            if isinstance(part, ast.Assign | ast.AnnAssign):
-                targets = part.targets if isinstance(part, ast.Assign) else [part.target]
-                if part.value is not None and name in {name_of(target).split(".")[-1] for target in targets}:
-                    found.append((one, part.value))
-            elif isinstance(part, ast.arguments):
-                positional = [*part.posonlyargs, *part.args]
-                pairs = list(
-                    zip(positional[len(positional) - len(part.defaults) :], part.defaults, strict=True)
-                )
-                pairs += [
-                    (a, d) for a, d in zip(part.kwonlyargs, part.kw_defaults, strict=True) if d is not None
-                ]
-                found += [(one, value) for argument, value in pairs if argument.arg == name]
-    numbers = [one for one in found if number(one[1]) is not None]
-    return numbers[0] if len(numbers) == 1 else None
-
-
-TRAIN = re.compile(r"(?<![a-z])(train|trn|fit|training)(?![a-z])", re.IGNORECASE)
-
-
-def about_training(name: str) -> bool:
-    """Whether a name speaks of training rows: `idx_train`, `trainX`, `train_rows`."""
-    return bool(TRAIN.search(re.sub(r"([a-z])([A-Z])", r"\1_\2", name).replace("_", " ")))
 
 
 def without_gradients(file: File, function: Scope) -> bool:

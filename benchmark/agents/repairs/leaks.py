@@ -7,7 +7,8 @@ import ast
 import re
 from collections.abc import Iterator
 
-from .job import Edit, File, Finding, Job, about_training, method, name_of, receiver
+from .job import Edit, File, Finding, Job, calls, method, name_of, receiver
+from .parts import Parts, about_held_out, about_training, about_validation, parts_of, targets
 
 BUG = "data_leakage"
 STATISTICS = frozenset(
@@ -45,16 +46,16 @@ PASSING = frozenset(
         "contiguous",
     ]
 )
-VALIDATION = re.compile(r"(?<![a-z])(val|valid|validation|dev)(?![a-z])", re.IGNORECASE)
 
 
 def find(job: Job) -> Iterator[Finding]:
     for file in job.files:
         yield from _splits(file)
-        index = _training_index(file)
-        if index:
-            yield from _statistics(file, index)
-            yield from _all_rows(file, index)
+        parts = parts_of(job, file)
+        if parts is not None:
+            yield from _statistics(file, parts)
+            yield from _all_rows(file, parts)
+            yield from _whole(job, file, parts)
         yield from _selection(file)
 
 
@@ -77,6 +78,7 @@ def _splits(file: File) -> Iterator[Finding]:
     for block in {id(one): one for one in map(file.block, _assignments(file))}.values():
         values = [one.value for one in block if isinstance(one, ast.Assign)]
         groups.append([value for value in values if _slice(value) or isinstance(value, ast.Name)])
+    yield from _from_the_end(file, groups)
     done: set[int] = set()
     for group in groups:
         for held in group:
@@ -104,59 +106,48 @@ def _splits(file: File) -> Iterator[Finding]:
                     )
 
 
+def _from_the_end(file: File, groups: list[list[ast.expr]]) -> Iterator[Finding]:
+    """Parts of which the held-out one is the end, and the other one is all, or reaches into it."""
+    for group in groups:
+        last = [(one, cut) for one in group if (cut := _slice(one)) and cut[1] and not cut[2]]
+        if (
+            len(last) != 1
+            or len(group) < 2
+            or any((_slice(one) or ("", "x", ""))[1] in ("", "0") for one in group)
+        ):
+            continue
+        held, (order, bound, _) = last[0]
+        middle = [cut for cut in map(_slice, group) if cut and cut[0] == order and cut[2]]
+        for other in group:
+            if (
+                isinstance(other, ast.Name)
+                and other.id == order
+                and file.parents[other] is file.parents[held]
+            ):
+                yield Finding(
+                    BUG,
+                    0.95,
+                    f"The split at {file.path}:{other.lineno} overlaps: the training rows are all of "
+                    f"{order}, which contains the held-out rows {ast.unparse(held)}.",
+                    (file.append(other, f"[:{middle[0][1] if middle else bound}]"),),
+                )
+
+
 def _assignments(file: File) -> list[ast.stmt]:
     return [one for one in file.nodes if isinstance(one, ast.Assign)]
 
 
-def _targets(node: ast.Assign) -> list[ast.Name]:
-    return [one for target in node.targets for one in ast.walk(target) if isinstance(one, ast.Name)]
-
-
-def _training_index(file: File) -> str:
-    """The name by which training rows are taken out of arrays."""
-    used = [
-        node.slice.id
-        for node in file.nodes
-        if isinstance(node, ast.Subscript)
-        and isinstance(node.slice, ast.Name)
-        and about_training(node.slice.id)
-    ]
-    if used:
-        return max(sorted(set(used)), key=used.count)
-    together = [
-        one.id
-        for node in file.nodes
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Tuple)
-        for one in _targets(node)
-        if about_training(one.id) and len(_targets(node)) in (2, 3)
-    ]
-    return together[0] if together else ""
-
-
-def _defined(file: File, name: str) -> ast.Assign | None:
-    return next(
-        (
-            one
-            for one in file.nodes
-            if isinstance(one, ast.Assign) and any(t.id == name for t in _targets(one))
-        ),
-        None,
-    )
-
-
-def _arrays(file: File, index: str) -> set[str]:
-    """Names of arrays that hold all rows: those that are indexed by the training index, or by one of the
-    parts that were made together with it."""
-    made = _defined(file, index)
-    parts = {index} | ({one.id for one in _targets(made)} if made else set())
+def _arrays(file: File, parts: Parts) -> set[str]:
+    """Names of arrays that hold all rows: those that a part is taken out of."""
     return {
         node.value.id
         for node in file.nodes
         if isinstance(node, ast.Subscript)
         and isinstance(node.value, ast.Name)
         and isinstance(node.slice, ast.Name)
-        and node.slice.id in parts
+        and node.slice.id in parts.names
         and not about_training(node.value.id)
+        and node.value.id not in parts.names
     }
 
 
@@ -171,9 +162,9 @@ def _base(node: ast.expr) -> ast.expr:
             return node
 
 
-def _statistics(file: File, index: str) -> Iterator[Finding]:
-    arrays = _arrays(file, index)
-    made = _defined(file, index)
+def _statistics(file: File, parts: Parts) -> Iterator[Finding]:
+    arrays = _arrays(file, parts)
+    index, made = parts.train, parts.made
     for call in file.nodes:
         if not isinstance(call, ast.Call) or method(call) not in STATISTICS | EXTREMES:
             continue
@@ -215,7 +206,7 @@ def _moved(file: File, made: ast.Assign, place: ast.stmt) -> list[Edit]:
         return []
     needed, wanted = [made], {one.id for one in ast.walk(made.value) if isinstance(one, ast.Name)}
     for one in reversed(block[block.index(place) : block.index(made)]):
-        if isinstance(one, ast.Assign) and wanted & {name.id for name in _targets(one)}:
+        if isinstance(one, ast.Assign) and wanted & {name.id for name in targets(one)}:
             if one is place:
                 return []
             needed.insert(0, one)
@@ -226,11 +217,11 @@ def _moved(file: File, made: ast.Assign, place: ast.stmt) -> list[Edit]:
     return [file.before(place, text), *(file.delete(one) for one in needed)]
 
 
-def _all_rows(file: File, index: str) -> Iterator[Finding]:
+def _all_rows(file: File, parts: Parts) -> Iterator[Finding]:
     """What is named for training, and holds all rows."""
-    arrays = _arrays(file, index)
+    arrays, index = _arrays(file, parts), parts.train
     for node in file.nodes:
-        if not isinstance(node, ast.Assign) or node is _defined(file, index):
+        if not isinstance(node, ast.Assign) or node is parts.made:
             continue
         pairs: list[tuple[str, ast.expr]] = []
         target = node.targets[0]
@@ -263,16 +254,88 @@ def _all_rows(file: File, index: str) -> Iterator[Finding]:
                 )
 
 
+def _whole(job: Job, file: File, parts: Parts) -> Iterator[Finding]:
+    """Arrays that are handed over as a whole where a part is: to a data set, or where the call next to it
+    is given held-out rows of the same array."""
+    if calls(file, "Subset", "random_split", "SubsetRandomSampler"):
+        return
+    arrays = _arrays(file, parts)
+    held = {
+        (name_of(call.func), one.value.id)
+        for call in file.nodes
+        if isinstance(call, ast.Call)
+        for value in _given(call)
+        for one in ast.walk(value)
+        if isinstance(one, ast.Subscript)
+        and isinstance(one.value, ast.Name)
+        and isinstance(one.slice, ast.Name)
+        and one.slice.id in parts.names - {parts.train}
+    }
+    for call in file.nodes:
+        if not isinstance(call, ast.Call) or parts.made is None:
+            continue
+        if file.start(call) < file.start(parts.made) or file.scope(call) is not file.scope(parts.made):
+            continue
+        whole = [
+            one
+            for value in _given(call)
+            for one in ast.walk(value)
+            if isinstance(one, ast.Name) and one.id in arrays and _bare(file, call, one)
+        ]
+        into_data = name_of(call.func).split(".")[-1] in job.dataset_classes and len(whole) > 1
+        fits = method(call) in ("fit", "fit_transform") and len(call.args) == 1
+        whole = [one for one in whole if fits or into_data or (name_of(call.func), one.id) in held]
+        if not whole or not name_of(call.func) or not (fits or not _taken_apart(file, call, parts)):
+            continue
+        yield Finding(
+            BUG,
+            0.9,
+            f"{ast.unparse(call)[:60]} at {file.path}:{call.lineno} is given all rows of "
+            f"{', '.join(one.id for one in whole)}, not only the training rows {parts.train}, so held-out "
+            "rows are trained on.",
+            tuple(file.append(one, f"[{parts.train}]") for one in whole),
+        )
+
+
+def _given(call: ast.Call) -> list[ast.expr]:
+    return [*call.args, *(one.value for one in call.keywords)]
+
+
+def _bare(file: File, call: ast.Call, name: ast.Name) -> bool:
+    """Whether rows of an array reach a call as they are, or by arithmetic."""
+    for one in file.above(name):
+        if one is call:
+            return True
+        if not isinstance(one, ast.BinOp | ast.keyword):
+            return False
+    return False
+
+
+def _taken_apart(file: File, call: ast.Call, parts: Parts) -> bool:
+    """Whether the parts are taken out of what a call gives, or it is no assignment at all."""
+    statement = file.statement(call)
+    if not isinstance(statement, ast.Assign) or any(about_held_out(one.id) for one in targets(statement)):
+        return True
+    names = {one.id for one in targets(statement)}
+    return any(
+        isinstance(one, ast.Subscript)
+        and name_of(one.value).split(".")[0] in names
+        and isinstance(one.slice, ast.Name)
+        and one.slice.id in parts.names
+        for one in file.nodes
+    )
+
+
 def _selection(file: File) -> Iterator[Finding]:
     """A validation figure that is computed from test rows."""
     names = {one.id for one in file.nodes if isinstance(one, ast.Name)}
     for node in file.nodes:
         if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Name | ast.Tuple):
             continue
-        if not any(VALIDATION.search(one.id.replace("_", " ")) for one in _targets(node)):
+        if not any(about_validation(one.id) for one in targets(node)):
             continue
         used = [one for one in ast.walk(node.value) if isinstance(one, ast.Name)]
-        if any(VALIDATION.search(one.id.replace("_", " ")) for one in used):
+        if any(about_validation(one.id) for one in used):
             continue
         edits = []
         for one in used:

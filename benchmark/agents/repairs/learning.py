@@ -6,19 +6,20 @@ import ast
 import math
 from collections.abc import Iterator
 
+from . import orders
 from .job import (
     File,
     Finding,
     Function,
     Job,
     calls,
-    definition,
     is_call_statement,
     keyword,
     name_of,
     number,
     receiver,
 )
+from .settings import definition
 
 BUG = "training_collapse"
 OPTIMIZERS = frozenset(["SGD", "Adam", "AdamW", "NAdam", "RAdam", "Adagrad", "Adadelta", "RMSprop", "Adamax"])
@@ -40,31 +41,17 @@ def find(job: Job) -> Iterator[Finding]:
         yield from _outputs(job, file)
         yield from _detached(job, file)
         yield from _schedules(file)
-        yield from _pairs(file)
+        yield from orders.find(file)
 
 
 def _settings(job: Job, file: File) -> Iterator[Finding]:
+    plain = any(name_of(one.func).endswith("SGD") for one in calls(file, *OPTIMIZERS))
+    for call in calls(file, "OneCycleLR", "CyclicLR"):
+        yield from _rate(job, file, call, "max_lr", "SGD" if plain else "")
     for call in calls(file, *OPTIMIZERS):
         kind = name_of(call.func).split(".")[-1]
         where = f"{file.path}:{call.lineno}"
-        rate = keyword(call, "lr")
-        value = rate.value if rate else call.args[1] if len(call.args) > 1 else None
-        place = definition(job, file, value) if value is not None else None
-        if place is not None:
-            least, most, usual = USUAL.get(kind, USUAL[""])
-            now = number(place[1])
-            assert now is not None
-            if now <= 0 or not least <= now <= most:
-                options = [now * f for f in FACTORS if least <= now * f <= most] or [usual]
-                better = min(options, key=lambda one: abs(math.log(one / usual)))
-                yield Finding(
-                    BUG,
-                    0.9,
-                    f"The learning rate {now:g} of {kind} ({where}) is far too "
-                    f"{'high' if now > most else 'low'}, so the loss "
-                    f"{'diverges' if now > most else 'stays flat'}.",
-                    (place[0].replace(place[1], f"{better:.6g}"),),
-                )
+        yield from _rate(job, file, call, "lr", kind)
         for name, limit, instead in (("weight_decay", 0.5, "1e-3"), ("momentum", 1.0, "0.9")):
             setting = keyword(call, name)
             place = definition(job, file, setting.value) if setting else None
@@ -84,6 +71,29 @@ def _settings(job: Job, file: File) -> Iterator[Finding]:
                 f"{kind} at {where} is told maximize=True: it ascends the gradient, so the loss grows.",
                 (file.replace(setting.value, "False"),),
             )
+
+
+def _rate(job: Job, file: File, call: ast.Call, name: str, kind: str) -> Iterator[Finding]:
+    """A learning rate by which nothing is learned, or everything forgotten."""
+    rate = keyword(call, name)
+    value = rate.value if rate else call.args[1] if len(call.args) > 1 else None
+    place = definition(job, file, value) if value is not None else None
+    if place is None:
+        return
+    least, most, usual = USUAL.get(kind, USUAL[""])
+    now = number(place[1])
+    assert now is not None
+    if least <= now <= most:
+        return
+    options = [now * f for f in FACTORS if least <= now * f <= most] or [usual]
+    better = min(options, key=lambda one: abs(math.log(one / usual)))
+    yield Finding(
+        BUG,
+        0.9,
+        f"The learning rate {now:g} of {kind or 'the schedule'} ({file.path}:{call.lineno}) is far too "
+        f"{'high' if now > most else 'low'}, so the loss {'diverges' if now > most else 'stays flat'}.",
+        (place[0].replace(place[1], f"{better:.6g}"),),
+    )
 
 
 def _signs(file: File) -> Iterator[Finding]:
@@ -288,25 +298,3 @@ def _schedules(file: File) -> Iterator[Finding]:
             "the learning rate is gone at once.",
             (file.delete(statement), file.after(loop, file.text(statement))),
         )
-
-
-def _pairs(file: File) -> Iterator[Finding]:
-    """Inputs and labels that are taken in different orders."""
-    for node in file.nodes:
-        if not isinstance(node, ast.Tuple) or len(node.elts) != 2 or not isinstance(node.ctx, ast.Load):
-            continue
-        first, second = node.elts
-        if not (isinstance(first, ast.Subscript) and isinstance(second, ast.Subscript)):
-            continue
-        if isinstance(first.slice, ast.Slice | ast.Tuple) or isinstance(second.slice, ast.Slice | ast.Tuple):
-            continue
-        a, b = ast.unparse(first.slice), ast.unparse(second.slice)
-        if a != b and ast.unparse(first.value) != ast.unparse(second.value):
-            yield Finding(
-                BUG,
-                0.8,
-                f"Inputs and labels are taken in different orders at {file.path}:{node.lineno} ({a} and "
-                f"{b}), so the "
-                "pairs are torn apart.",
-                (file.replace(second.slice, file.text(first.slice)),),
-            )

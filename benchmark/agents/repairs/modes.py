@@ -202,8 +202,18 @@ def _models(job: Job, file: File, place: ast.AST, function: Scope) -> list[str]:
         for target in node.targets
     }
     found: list[str] = []
+    inside = set(ast.walk(place))
     for one in file.nodes:
-        if isinstance(one, ast.Call) and isinstance(one.func, ast.Name) and one in set(ast.walk(place)):
+        if isinstance(one, ast.Call) and isinstance(one.func, ast.Attribute) and one in inside:
+            name = name_of(one.func)
+            if (
+                name
+                and name not in found
+                and _is_held_model(job, file, name)
+                and not job.in_module(file, one)
+            ):
+                found.append(name)
+        elif isinstance(one, ast.Call) and isinstance(one.func, ast.Name) and one in inside:
             name = one.func.id
             if name in losses or name in found or not (name in parameters or name in made):
                 continue
@@ -211,6 +221,14 @@ def _models(job: Job, file: File, place: ast.AST, function: Scope) -> list[str]:
                 continue
             found.append(name)
     return found
+
+
+def _is_held_model(job: Job, file: File, name: str) -> bool:
+    """Whether `self.net` and the like is a model: it is switched, or its weights are asked for."""
+    return any(
+        name_of(receiver(one)) == name
+        for one in calls(file, "train", "eval", "parameters", "state_dict", "load_state_dict")
+    )
 
 
 def _is_loss(name: str) -> bool:

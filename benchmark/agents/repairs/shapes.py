@@ -6,8 +6,9 @@ import ast
 import re
 from collections.abc import Iterator
 
-from .crash import Crash, statements_at
+from . import shape_places
 from .job import File, Finding, Function, Job, calls, keyword, method, name_of, number, receiver
+from .parts import about_training
 
 BUG = "shape_mismatch"
 MAKERS = {"Linear": (0, 1), "Conv1d": (0, 1), "Conv2d": (0, 1), "GRU": (0, 1), "LSTM": (0, 1), "RNN": (0, 1)}
@@ -25,10 +26,15 @@ NAMED = {
     "normalized_shape": 0,
 }
 
+LOSSES = frozenset(("MSELoss", "mse_loss", "SmoothL1", "smooth_l1", "HuberLoss", "L1Loss", "huber_loss"))
+LOSSES |= frozenset(("BCEWithLogitsLoss", "BCELoss", "binary_cross_entropy"))
+"""Losses that compare number by number."""
+
 
 def find(job: Job) -> Iterator[Finding]:
     """What is noticed without running."""
     for file in job.files:
+        yield from shape_places.find(job, file)
         yield from _chains(file)
         yield from _axes(job, file)
         yield from _states(file)
@@ -51,7 +57,8 @@ def _chains(file: File) -> Iterator[Finding]:
         if not isinstance(function, Function):
             continue
         before: ast.Call | None = None
-        for layer in _layers(file, function):
+        layers = _layers(file, function)
+        for layer in layers:
             kind = method(layer)
             if before is not None:
                 given, taken = argument(before, 1), argument(layer, 0)
@@ -59,8 +66,15 @@ def _chains(file: File) -> Iterator[Finding]:
                 if given is not None and taken is not None:
                     a, b = ast.unparse(given), ast.unparse(taken)
                     if kind in NORMS:
-                        if a != b:
-                            yield _fits(file, layer, taken, file.text(given), a, b)
+                        sizes = {ast.unparse(size) for one in layers if (size := argument(one, 1))}
+                        if a != b and b not in sizes:
+                            own = [
+                                one
+                                for one in sorted(sizes)
+                                if re.search(rf"(?<!\w){re.escape(one)}(?!\w)", b)
+                            ]
+                            better = own[0] if len(own) == 1 else file.text(given)
+                            yield _fits(file, layer, taken, better, a, b)
                     elif kind == "Linear" and gap:
                         if not re.search(rf"(?<!\w){re.escape(a)}(?!\w)", b) and number(taken) is None:
                             factors = b.split(" * ")
@@ -75,6 +89,11 @@ def _chains(file: File) -> Iterator[Finding]:
                     elif (a != b and kind == method(before) and not _depends_on_input(function, b)) or (
                         a != b and method(before) in RECURRENT and kind == "Linear"
                     ):
+                        out = argument(layer, 1)
+                        swapped = _swapped(file, layer, f"the layer before it gives {a}")
+                        if out is not None and ast.unparse(out) == a and swapped is not None:
+                            yield swapped
+                            continue
                         yield _fits(file, layer, taken, file.text(given), a, b)
             if kind in MAKERS:
                 before = layer
@@ -84,6 +103,19 @@ def _depends_on_input(function: Function, text: str) -> bool:
     """Whether a size is a parameter of its own: several branches may take the same input."""
     first = [one.arg for one in function.args.args if one.arg != "self"][:1]
     return bool(first) and text == first[0]
+
+
+def _swapped(file: File, layer: ast.Call, where: str) -> Finding | None:
+    """The sizes of a layer, the one in the place of the other."""
+    taken, given = argument(layer, 0), argument(layer, 1)
+    if taken is None or given is None:
+        return None
+    return Finding(
+        BUG,
+        0.9,
+        f"The sizes of {ast.unparse(layer)[:60]} at {file.path}:{layer.lineno} are swapped: {where}.",
+        (file.replace(taken, file.text(given)), file.replace(given, file.text(taken))),
+    )
 
 
 def _fits(file: File, layer: ast.Call, taken: ast.expr, better: str, a: str, b: str) -> Finding:
@@ -115,11 +147,23 @@ def _axes(job: Job, file: File) -> Iterator[Finding]:
                 axis, node = value.slice, value.slice
             elif isinstance(value, ast.Call) and method(value) == "size" and value.args:
                 axis, node = value.args[0], value.args[0]
-            elif isinstance(value, ast.Call) and method(value) == "len" and value.args:
+            elif isinstance(value, ast.Call) and method(value) == "len" and _has_columns(file, value.args):
                 yield _axis(file, call, value, f"{file.text(value.args[0])}.shape[-1]")
                 continue
             if axis is not None and number(axis) in (0.0,):
                 yield _axis(file, call, node, "-1")
+
+
+def _has_columns(file: File, given: list[ast.expr]) -> bool:
+    """Whether something is rows and columns: the model is told the length of a table, not of a list."""
+    name = name_of(given[0]) if given else ""
+    return (
+        bool(name)
+        and any(
+            isinstance(one, ast.Attribute) and one.attr == "shape" and name_of(one.value) == name
+            for one in file.nodes
+        )
+    ) or about_training(name)
 
 
 def _axis(file: File, call: ast.Call, node: ast.expr, better: str) -> Finding:
@@ -204,10 +248,7 @@ def _attribute_of(owner: ast.ClassDef, width: ast.expr | None) -> str:
 def _outputs(job: Job, file: File) -> Iterator[Finding]:
     """Predictions with a last axis of one, against targets without it."""
     whole = "\n".join(job.sources.values())
-    if not any(
-        word in whole
-        for word in ("MSELoss", "mse_loss", "SmoothL1", "smooth_l1", "HuberLoss", "L1Loss", "huber_loss")
-    ):
+    if not any(word in whole for word in LOSSES):
         return
     heads = {
         name_of(node.targets[0])
@@ -279,140 +320,3 @@ def _outputs(job: Job, file: File) -> Iterator[Finding]:
                     "broadcasts.",
                     (file.replace(call, file.text(inner)),),
                 )
-
-
-def from_crash(job: Job, crash: Crash) -> Iterator[Finding]:
-    """What would mend a crash, by its message."""
-    message = crash.message
-    if found := re.search(
-        r"mat1 and mat2 shapes cannot be multiplied \((\d+)x(\d+) and (\d+)x(\d+)\)", message
-    ):
-        given, taken = int(found[2]), int(found[3])
-        yield from _resized(job, "Linear", 0, taken, given, message)
-        for file in job.files:
-            for call in calls(file, "Flatten"):
-                if call.args or call.keywords:
-                    yield Finding(
-                        BUG,
-                        0.75,
-                        f"Flattened from the wrong axis at {file.path}:{call.lineno}.",
-                        (file.replace(call, f"{file.text(call.func)}()"),),
-                    )
-            for call in calls(file, "flatten"):
-                inner = receiver(call)
-                numbers = [number(one) for one in call.args if number(one) is not None]
-                if inner is not None and numbers and numbers[-1] != 1.0:
-                    yield Finding(
-                        BUG,
-                        0.75,
-                        f"Flattened from the wrong axis at {file.path}:{call.lineno}.",
-                        (file.replace(call.args[-1], "1"),),
-                    )
-        for path, line in reversed(crash.frames):
-            for file, statement in statements_at(job, path, line):
-                for call in calls(file, *_heads(file), within=statement):
-                    if call.args and file.owner(call):
-                        yield Finding(
-                            BUG,
-                            0.65,
-                            f"Feature maps reach {method(call)} unflattened at {path}:{line}.",
-                            (file.append(call.args[0], ".flatten(1)"),),
-                        )
-    if found := re.search(r"running_mean should contain (\d+) elements not (\d+)", message):
-        for kind in sorted(NORMS):
-            yield from _resized(job, kind, 0, int(found[2]), int(found[1]), message)
-    if found := re.search(
-        r"expected input\[[^\]]*\] to have (\d+) channels, but got (\d+) channels", message
-    ):
-        if int(found[1]) == 1:
-            yield from _channel(job)
-        yield from _resized(job, "Conv2d", 0, int(found[1]), int(found[2]), message)
-    if found := re.search(
-        r"input.size\(-1\) must be equal to input_size. Expected (\d+), got (\d+)", message
-    ):
-        for kind in RECURRENT:
-            yield from _resized(job, kind, 0, int(found[1]), int(found[2]), message)
-    if (
-        ("shape '[" in message and "is invalid" in message)
-        or "Expected hidden" in message
-        or "size of tensor" in message
-    ):
-        yield from _batch(job)
-
-
-def _heads(file: File) -> list[str]:
-    return [
-        name_of(node.targets[0]).split(".")[-1]
-        for node in file.nodes
-        if isinstance(node, ast.Assign)
-        and isinstance(node.value, ast.Call)
-        and method(node.value) in ("Linear", "Sequential")
-    ] or ["Linear"]
-
-
-def _resized(job: Job, kind: str, position: int, wrong: int, right: int, message: str) -> Iterator[Finding]:
-    """Layers of a kind whose size may be the wrong one; a literal number that is right takes its place."""
-    candidates = [
-        (file, call, size)
-        for file in job.files
-        for call in calls(file, kind)
-        if (size := argument(call, position)) is not None
-    ]
-    exact = [one for one in candidates if number(one[2]) == wrong]
-    odd = [one for one in candidates if isinstance(one[2], ast.BinOp)]
-    for file, call, size in exact or odd or candidates:
-        yield Finding(
-            BUG,
-            0.8,
-            f"{ast.unparse(call)[:60]} at {file.path}:{call.lineno} is built for {wrong} features and gets "
-            f"{right} "
-            f"({message[:80]}).",
-            (file.replace(size, str(right)),),
-        )
-
-
-def _channel(job: Job) -> Iterator[Finding]:
-    """Images without a channel axis: it is put in where the model takes them."""
-    for file in job.files:
-        for function in file.nodes:
-            if isinstance(function, Function) and function.name == "forward" and file.owner(function):
-                inputs = [one.arg for one in function.args.args if one.arg != "self"]
-                owner = file.owner(function)
-                if inputs and owner is not None and ("Conv" in "\n".join(job.sources.values())):
-                    first = function.body[0]
-                    yield Finding(
-                        BUG,
-                        0.75,
-                        "Grey images reach the convolution without their channel axis "
-                        f"({file.path}:{function.lineno}).",
-                        (
-                            file.before(
-                                first,
-                                f"{inputs[0]} = {inputs[0]}.unsqueeze(1) if {inputs[0]}.dim() == 3 else "
-                                f"{inputs[0]}",
-                            ),
-                        ),
-                    )
-
-
-def _batch(job: Job) -> Iterator[Finding]:
-    """A batch size that is written into a model."""
-    for file in job.files:
-        for function in file.nodes:
-            if not (isinstance(function, Function) and function.name == "forward"):
-                continue
-            inputs = [one.arg for one in function.args.args if one.arg != "self"]
-            for call in calls(file, "view", "reshape", "zeros", "expand", within=function):
-                sizes = call.args[0].elts if call.args and isinstance(call.args[0], ast.Tuple) else call.args
-                at = 1 if method(call) == "zeros" and len(sizes) == 3 else 0
-                size = sizes[at] if len(sizes) > at else None
-                if size is not None and (
-                    (number(size) or 0) > 1
-                    or (isinstance(size, ast.Name) and size.id.lower().startswith(("batch", "mini")))
-                ):
-                    yield Finding(
-                        BUG,
-                        0.8,
-                        f"The batch size is written into the model at {file.path}:{call.lineno}.",
-                        (file.replace(size, f"{inputs[0]}.size(0)"),),
-                    )

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import pytest
 
+from mldebug.benchmark.agents.reading import Gap, read_sources
 from mldebug.benchmark.agents.repairs.job import SURE, Job
 from mldebug.benchmark.agents.rules import read
+from mldebug.clean_scripts.library import job_names, load_job
+from mldebug.env.tools.base import shortened
+from mldebug.env.tools.view import View
+from mldebug.env.tools.view_source import ViewSource
+from mldebug.env.workbench import Workbench
+from mldebug.factory import styled_script
+from mldebug.mutators.bases import STYLE_COUNT
 
-from ...written import rows
+from ...written import rows, task
 
-BEYOND_READING = {"shape-glyph-1"}
-"""Needs the traceback."""
+BEYOND_READING = {"shape-glyph-1", "shape-receipt_tags-1"}
+"""Need the traceback: whether an axis is as long as a layer is wide does not stand in the source."""
 
 
 @pytest.mark.parametrize("name", sorted(rows()))
@@ -19,3 +29,27 @@ def test_templates_name_the_classes_and_leave_references_alone(name: str) -> Non
     assert [one.why for one in read(Job(row["reference"], row["entrypoint"]))] == []
     found = {one.bug for one in read(Job(row["files"], row["entrypoint"])) if one.weight >= SURE}
     assert found == (set() if name in BEYOND_READING else set(row["bugs"]))
+
+
+@pytest.mark.parametrize("name", job_names())
+def test_templates_are_silent_on_the_clean_library(name: str) -> None:
+    style = sum(map(ord, name)) % STYLE_COUNT
+    sources = dict(styled_script(name, style).workspace.sources)
+    assert [one.why for one in read(Job(sources, load_job(name).entrypoint)) if one.weight >= SURE] == []
+
+
+def test_what_was_left_out_of_the_sources_is_looked_up() -> None:
+    closed = 0
+    for name in sorted(rows()):
+        one = task(name)
+        workbench = Workbench(one, cast(Any, None), dict(one.broken.files), {})
+        said = shortened(ViewSource().use(workbench))
+        gap = Gap.read(said, one.broken.entrypoint)
+        assert (gap is None) == bool(read_sources(said, one.broken.entrypoint))
+        found: dict[str, str] | Gap | None = gap
+        while isinstance(found, Gap):
+            found = found.closed(View().use(workbench, found.path, found.start, 0))
+        if found is not None:
+            closed += 1
+            assert found == one.broken.files
+    assert closed
