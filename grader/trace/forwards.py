@@ -267,7 +267,7 @@ class Forwards:
         kwargs: dict[str, Any],
         result: object,
     ) -> None:
-        if torch.jit.is_tracing():
+        if torch._C._is_tracing():
             return  # the call is there to be recorded, and whatever is done with its tensors would be too
         forward.rows = rows_of(args, kwargs, result)
         graded = torch.is_grad_enabled()

@@ -202,7 +202,7 @@ def _sums(job: Job, file: File) -> Iterator[Finding]:
             yield Finding(
                 BUG,
                 0.8,
-                f"The prediction is returned as a column at {file.path}:{last.lineno}, so the loss broadcasts "
+                f"The prediction is returned as a column at {file.path}:{last.lineno}, so the loss spreads "
                 "it against all targets.",
                 (file.replace(value, better),),
             )
