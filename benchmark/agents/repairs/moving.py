@@ -89,8 +89,15 @@ def placed(file: File, node: ast.AST, name: str, seen: frozenset[str] = frozense
 
 
 def moved_later(file: File, node: ast.AST, name: str) -> bool:
-    """Whether a name is moved by itself in the function where a node stands."""
-    return any(name_of(receiver(one)) == name for one in calls(file, *MOVES, within=file.scope(node)))
+    """Whether a name, or rows of it, is moved by itself in the function where a node stands."""
+    return any(name_of(_whole(receiver(one))) == name for one in calls(file, *MOVES, within=file.scope(node)))
+
+
+def _whole(node: ast.expr | None) -> ast.expr | None:
+    """`x` of `x[rows]`."""
+    while isinstance(node, ast.Subscript):
+        node = node.value
+    return node
 
 
 def moves_batches(job: Job) -> bool:
