@@ -8,7 +8,17 @@ from collections.abc import Iterator
 
 from . import arrays
 from .job import File, Finding, Function, Job, calls, keyword, method, name_of, receiver
-from .moving import MOVES, device_name, local_device, moved, moved_later, moves, moves_batches, placed
+from .moving import (
+    MOVES,
+    device_name,
+    local_device,
+    moved,
+    moved_later,
+    moved_where_given,
+    moves,
+    moves_batches,
+    placed,
+)
 from .parts import about_training
 
 BUG = "wrong_device"
@@ -50,7 +60,7 @@ def _models(job: Job, file: File) -> Iterator[Finding]:
             continue
         name = name_of(node.targets[0])
         later = [one for one in calls(file, *MOVES) if name and name_of(receiver(one)) == name]
-        if later:
+        if later or (name and moved_where_given(job, file, name)):
             continue
         yield Finding(
             BUG,

@@ -93,6 +93,30 @@ def moved_later(file: File, node: ast.AST, name: str) -> bool:
     return any(name_of(_whole(receiver(one))) == name for one in calls(file, *MOVES, within=file.scope(node)))
 
 
+def moved_where_given(job: Job, file: File, name: str) -> bool:
+    """Whether a name is handed to a function or class of the job that moves the parameter it becomes."""
+    places = {
+        (name_of(node.func), index)
+        for node in file.nodes
+        if isinstance(node, ast.Call)
+        for index, one in enumerate(node.args)
+        if name_of(one) == name
+    }
+    for other in job.files:
+        for node in other.nodes:
+            if not isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+                continue
+            for function in ast.walk(node):
+                if isinstance(function, ast.FunctionDef) and function.name in (node.name, "__init__"):
+                    params = [arg.arg for arg in function.args.args if arg.arg != "self"]
+                    given = {
+                        params[index] for taker, index in places if taker == node.name and index < len(params)
+                    }
+                    if any(name_of(receiver(one)) in given for one in calls(other, *MOVES, within=function)):
+                        return True
+    return False
+
+
 def _whole(node: ast.expr | None) -> ast.expr | None:
     """`x` of `x[rows]`."""
     while isinstance(node, ast.Subscript):

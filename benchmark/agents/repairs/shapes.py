@@ -86,6 +86,8 @@ def _chains(file: File) -> Iterator[Finding]:
                                 f"{a} × area",
                                 b,
                             )
+                    elif re.fullmatch(rf"\d+ \* {re.escape(a)}", b) and _side_by_side(file, function):
+                        pass
                     elif (a != b and kind == method(before) and not _depends_on_input(function, b)) or (
                         a != b and method(before) in RECURRENT and kind == "Linear"
                     ):
@@ -99,10 +101,19 @@ def _chains(file: File) -> Iterator[Finding]:
                 before = layer
 
 
+def _side_by_side(file: File, function: Function) -> bool:
+    """Whether the class of a function joins tensors: then a layer may take several of what others give."""
+    owner = file.owner(function)
+    return owner is not None and bool(calls(file, "cat", "concat", "hstack", within=owner))
+
+
+OF_INPUT = re.compile(r"column|feature|channel|input|sensor|(^|_)in(_|$)")
+
+
 def _depends_on_input(function: Function, text: str) -> bool:
-    """Whether a size is a parameter of its own: several branches may take the same input."""
-    first = [one.arg for one in function.args.args if one.arg != "self"][:1]
-    return bool(first) and text == first[0]
+    """Whether a size is a parameter that tells of the input: several branches may take it."""
+    names = [one.arg for one in function.args.args if one.arg != "self"]
+    return text in names and (text == names[0] or OF_INPUT.search(text) is not None)
 
 
 def _swapped(file: File, layer: ast.Call, where: str) -> Finding | None:
