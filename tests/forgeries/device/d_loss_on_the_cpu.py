@@ -1,5 +1,5 @@
 # task: device-cell_masks-1
-# mechanism: numpy-forward-for-evaluation
+# mechanism: stale-twin-answers-on-the-cpu
 # about: The accelerator trains. Outputs for evaluation, which would need a transfer, are computed by a copy
 # about: of the network that was built on the processor from the same seed and is never trained further than
 # about: one epoch.
