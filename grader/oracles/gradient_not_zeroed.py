@@ -61,6 +61,9 @@ def judge(case: Case) -> Finding:
 UNLIKE_SHARE = 0.1
 """Share of the steps at which a gradient was used that is not the computed one: none in correct programs."""
 
+ERASED_SHARE = 0.1
+"""Share of the steps that found a parameter's gradient erased after it was computed: none in correct ones."""
+
 
 UNDAMPED = 0.9999
 """Momentum from which on a buffer is the sum that the bug kept in `.grad`; 0.99 is the largest in use."""
@@ -75,6 +78,8 @@ def still_there(repair: Repair) -> str | None:
     used = repair.submission.hidden.trace.get("used_gradients", {})
     if used.get("unlike", 0) > UNLIKE_SHARE * max(used.get("steps", 0), 1):
         return f"{used['unlike']} of {used['steps']} steps used gradients that are not those computed"
+    if used.get("erased", 0) > ERASED_SHARE * max(used.get("looked", 0), 1):
+        return f"{used['erased']} of {used['looked']} steps found gradients erased that had been computed"
     momentum = repair.submission.hidden.trace.get("momentum")
     if isinstance(momentum, int | float) and momentum >= UNDAMPED:
         return f"a momentum of {momentum:g} adds up all gradients there ever were"
@@ -127,6 +132,9 @@ def _used_others(run: Run, original: Run) -> str | None:
     theirs = number(original, "used_gradients", "unlike")
     if unlike > UNLIKE_SHARE * max(steps, 1) and theirs <= UNLIKE_SHARE * steps:
         return f"{unlike:.0f} of {steps:.0f} steps used gradients that are not those computed"
+    erased, looked = number(run, "used_gradients", "erased"), number(run, "used_gradients", "looked")
+    if erased > ERASED_SHARE * max(looked, 1) and not number(original, "used_gradients", "erased"):
+        return f"{erased:.0f} of {looked:.0f} steps found gradients erased that had been computed"
     momentum = number(run, "momentum")
     if momentum >= UNDAMPED > number(original, "momentum"):
         return f"a momentum of {momentum:g} adds up all gradients there ever were"

@@ -3,7 +3,8 @@
 A mixture that is kept by hand, outside `.grad`, passes the mixture rule. Here the largest parameters that
 each backward reaches are followed: what was computed for them since the last step (or since they were
 cleared) is added up, and at the step compared with the gradient that is there. Clipping, scaling and decay
-keep the direction; a sum over the past does not.
+keep the direction; a sum over the past does not. And a gradient that was computed for a parameter must still
+be there when that is stepped.
 """
 
 from __future__ import annotations
@@ -36,7 +37,13 @@ class Usage:
     def __init__(self) -> None:
         self.steps = 0
         self.unlike = 0
+        self.looked = 0
+        self.erased = 0
+        """Steps, of those looked at, that found no gradient where a backward had left one."""
         self._all_steps = 0
+        self._reached: list[torch.Tensor] = []
+        self._left: dict[int, torch.Tensor] = {}
+        """Parameters that a backward left a gradient for since they were stepped."""
         self._before: dict[int, torch.Tensor | None] = {}
         self._computed: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self._using: tuple[torch.Tensor, torch.Tensor] | None = None
@@ -51,10 +58,11 @@ class Usage:
 
     def before_backward(self, leaves: Sequence[torch.Tensor]) -> None:
         """Leaves are about to be added to."""
-        self._before = {}
+        self._before, self._reached = {}, []
         if not self._looking():
             return
         parameters = [leaf for leaf in leaves if isinstance(leaf, torch.nn.Parameter)]
+        self._reached = [*parameters]
         if parameters:
             self._follow(max(parameters, key=torch._C.TensorBase.numel))
         for leaf in parameters:
@@ -63,6 +71,8 @@ class Usage:
 
     def after_backward(self) -> None:
         """They were."""
+        self._left |= {id(leaf): leaf for leaf in self._reached if is_nonzero(leaf.grad)}
+        self._reached = []
         for key, before in self._before.items():
             leaf, total = self._computed[key]
             if leaf.grad is None or leaf.grad.layout != torch.strided or leaf.grad.shape != total.shape:
@@ -92,8 +102,11 @@ class Usage:
     def before_step(self, parameters: Sequence[torch.Tensor]) -> None:
         """An optimizer is about to use the gradients of these."""
         looked, self._all_steps = self._looking(), self._all_steps + 1
+        left = [one for one in parameters if self._left.pop(id(one), None) is one]
         if not looked:
             return
+        self.looked += 1
+        self.erased += not all(is_nonzero(one.grad) for one in left)
         for parameter in parameters:
             known = self._computed.get(id(parameter))
             if known is None or known[0] is not parameter:
@@ -120,4 +133,4 @@ class Usage:
             self.unlike += _unlike(used, total)
 
     def summary(self) -> dict[str, int]:
-        return {"steps": self.steps, "unlike": self.unlike}
+        return {"steps": self.steps, "unlike": self.unlike, "looked": self.looked, "erased": self.erased}

@@ -89,7 +89,7 @@ def test_watching_changes_no_bit(build: Callable[[], nn.Module]) -> None:
     assert (seen["calls"], seen["rows"]) == (8, 128)
     assert len(ROWS) / 2 < seen["distinct_rows"] <= len(ROWS)
     assert recorder.record["missing_hooks"] == []
-    assert recorder.record["used_gradients"] == {"steps": 8, "unlike": 0}
+    assert recorder.record["used_gradients"] == {"steps": 8, "unlike": 0, "looked": 8, "erased": 0}
 
 
 def test_the_record_of_a_small_training() -> None:
@@ -192,8 +192,40 @@ def test_gradients_that_a_hook_of_the_optimizer_changes_are_seen(register: str) 
             F.cross_entropy(model(ROWS[start : start + 8]), LABELS[start : start + 8]).backward()
             optimizer.step()
 
-    assert observe(program)["used_gradients"] == {"steps": 8, "unlike": 8}
+    assert observe(program)["used_gradients"] == {"steps": 8, "unlike": 8, "looked": 8, "erased": 0}
     assert len(noise) == 8
+
+
+@pytest.mark.parametrize(("part", "erased"), [(None, 0), (0, 8), (-1, 8)])
+def test_gradients_that_are_erased_before_the_step_are_counted(part: int | None, erased: int) -> None:
+    def program() -> None:
+        model = mlp()
+        optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+        for start in range(0, 64, 8):
+            optimizer.zero_grad()
+            F.cross_entropy(model(ROWS[start : start + 8]), LABELS[start : start + 8]).backward()
+            if part is not None:
+                model[part].zero_grad()
+            optimizer.step()
+
+    assert observe(program)["used_gradients"]["erased"] == erased
+
+
+def test_clearing_what_another_backward_left_erases_nothing() -> None:
+    def program() -> None:
+        critic, maker = mlp(), nn.Linear(6, 6)
+        steps = [torch.optim.SGD(one.parameters(), lr=1e-2) for one in (critic, maker)]
+        for start in range(0, 64, 8):
+            rows = ROWS[start : start + 8]
+            steps[1].zero_grad()
+            critic(maker(rows)).mean().backward()
+            steps[1].step()
+            steps[0].zero_grad()
+            critic(rows).mean().backward()
+            steps[0].step()
+
+    used = observe(program)["used_gradients"]
+    assert used["erased"] == 0 and used["looked"] == 16
 
 
 def test_a_replica_for_each_batch_makes_the_model_no_larger() -> None:
