@@ -83,9 +83,9 @@ ALTERNATIVES = (
     Alternative("other seed", (("train.py", "SEED = 21", "SEED = 22"),)),
     Alternative("learning rate x 0.5", (("train.py", "lr=1e-2", "lr=5e-3"),)),
     Alternative("learning rate x 2", (("train.py", "lr=1e-2", "lr=2e-2"),)),
-    Alternative("batches of 32", (("train.py", "batch_size=48", "batch_size=32"),)),
-    Alternative("batches of 64", (("train.py", "batch_size=48", "batch_size=64"),)),
-    Alternative("16 epochs at most", (("train.py", "max_epochs=12", "max_epochs=16"),)),
+    Alternative("batches of 24", (("train.py", "batch_size=32", "batch_size=24"),)),
+    Alternative("batches of 48", (("train.py", "batch_size=32", "batch_size=48"),)),
+    Alternative("12 epochs at most", (("train.py", "max_epochs=8", "max_epochs=12"),)),
     Alternative("patience of 5 epochs", (("train.py", "patience=3", "patience=5"),)),
     Alternative(
         "NAdam",
@@ -140,17 +140,17 @@ SPEC = JobSpec(
     output_shape=(),
     metric=Metric("binary_skill", binary_skill),
     band=Band(
-        floor=0.73,
+        floor=0.69,
         margin=0.04,
         reason="the reference and 15 honest alternatives on data seeds 0 to 19, 320 runs (python -m "
-        "mldebug.grader.calibrate question_pairs): reference mean 0.842, sd 0.022, min 0.806; lowest of all "
-        "0.745 (half the learning rate; the next 0.761, a rate that falls with every epoch), with 0.034 the "
-        "largest sd (twice the learning rate). Floor: the lowest less a slack of 0.01, rounded down. Margin: "
-        "the largest sd, rounded up. On seeds 0 and 1 bugs reach 0.737 (predictions with dropout), "
-        "0.235 (gradients never cleared) and 0.214 (only the last layer learns); a hundred times and a "
-        "ten-thousandth of the learning rate 0 at most.",
+        "mldebug.grader.calibrate question_pairs): reference mean 0.841, sd 0.028, min 0.773; lowest of all "
+        "0.708 (half the learning rate, with 0.037 the largest sd; the next 0.734, a rate that falls with "
+        "every epoch). Floor: the lowest less a slack of 0.01, rounded down. Margin: the largest sd, rounded "
+        "up. On seeds 0 and 1 gradients that are never cleared reach 0.192, a network of which only the last "
+        "layer learns 0.212, a hundred times and a ten-thousandth of the learning rate 0 at most. Predicting "
+        "with dropout stays at 0.73 and more; that is seen in the runs themselves.",
     ),
     generate=generate,
     generator=GENERATOR,
-    reseed_factor=1.26,
+    reseed_factor=1.15,
 )

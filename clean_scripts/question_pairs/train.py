@@ -71,7 +71,7 @@ def main() -> None:
     print(f"{len(train.same)} pairs, {vocabulary - 1} words, {train.same.mean():.1%} ask the same")
 
     model = PairClassifier(vocabulary, columns=train.surface.shape[1], width=32, hidden=32, dropout=0.25)
-    trainer = Trainer(model, device, lr=1e-2, weight_decay=1e-3, batch_size=48, max_epochs=12, patience=3)
+    trainer = Trainer(model, device, lr=1e-2, weight_decay=1e-3, batch_size=32, max_epochs=8, patience=3)
     history = trainer.fit(train, validation)
 
     test_logits = trainer.predict(test.first, test.second, test.surface)

@@ -59,7 +59,7 @@ class Trainer:
         logits = self.model(first.to(self.device), second.to(self.device), surface.to(self.device))
         return logits.cpu()
 
-    def loss(self, pairs: Pairs) -> float:
+    def validate(self, pairs: Pairs) -> float:
         logits = self.predict(pairs.first, pairs.second, pairs.surface)
         return F.binary_cross_entropy_with_logits(logits, pairs.same).item()
 
@@ -70,7 +70,7 @@ class Trainer:
         checkpoint = {}
         for epoch in range(1, self.max_epochs + 1):
             train_loss = self.train_epoch(train)
-            val_loss = self.loss(validation)
+            val_loss = self.validate(validation)
             history.append({"epoch": epoch, "train_loss": train_loss, "val_loss": val_loss})
             print(f"epoch {epoch:2d}: train {train_loss:.4f}, validation {val_loss:.4f}")
             if val_loss < best_loss:
