@@ -8,6 +8,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -103,12 +104,16 @@ def busy(raylet: int) -> bool:
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def cluster() -> Iterator[Any]:
     """Three nodes of one CPU each."""
     from ray.cluster_utils import Cluster
 
-    scratch = tmp_path_factory.mktemp("nodes")
-    with pytest.MonkeyPatch.context() as patched:
+    # pytest's own folders have paths that are too long for Ray's sockets
+    with (
+        tempfile.TemporaryDirectory(prefix="nodes-", dir="/tmp") as folder,
+        pytest.MonkeyPatch.context() as patched,
+    ):
+        scratch = Path(folder)
         patched.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patched.setenv("TMPDIR", str(scratch))
         node = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 100 << 20}
@@ -120,8 +125,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
             yield made
         finally:
             made.shutdown()
-    assert within(30, lambda: not ours(str(scratch))), ours(str(scratch))
-    assert not list(scratch.glob("mldebug-*"))
+        assert within(30, lambda: not ours(folder)), ours(folder)
+        assert not list(scratch.glob("mldebug-*"))
 
 
 def test_a_node_that_dies_in_the_middle_does_not_show(cluster: Any, tmp_path: Path) -> None:
