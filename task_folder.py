@@ -5,12 +5,10 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import platform
 import shutil
 import sys
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,6 +26,7 @@ from .output.ledger import Ledger
 from .output.release_rows import whole_rows
 from .output.whole_file import put_whole
 from .seeds import ENGINE_VERSION
+from .versions import made_by, run_by
 
 BUDGET = 5
 """Steps of an episode, as in the first seed."""
@@ -121,24 +120,6 @@ def injection_records(injections: Iterable[Injection], reference: Mapping[str, s
         }
         for one in injections
     ]
-
-
-def made_by() -> dict[str, str]:
-    """Versions that the bytes of a task follow from."""
-    return {
-        "engine": ENGINE_VERSION,
-        "mldebug": metadata.version("mldebug"),
-        "libcst": metadata.version("libcst"),
-    }
-
-
-def run_by() -> dict[str, str]:
-    """Versions that what was measured follows from."""
-    return {
-        "python": platform.python_version(),
-        "torch": metadata.version("torch"),
-        "numpy": metadata.version("numpy"),
-    }
 
 
 def validation_record(variant: Variant) -> dict[str, Any] | None:

@@ -8,12 +8,11 @@ import pickle
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from typing import Any
 
 from ..errors import RunnerError
 from ..grader.runner import Pool
-from ..seeds import ENGINE_VERSION
+from ..versions import made_by, run_by
 
 PASSED_ON = (
     "ATEN_CPU_CAPABILITY",
@@ -28,11 +27,7 @@ PASSED_ON = (
 
 def versions() -> dict[str, str]:
     """What the bytes of results follow from besides recipe and item; the same wherever work is done."""
-    return {
-        "engine": ENGINE_VERSION,
-        "python": platform.python_version(),
-        **{name: metadata.version(name) for name in ("mldebug", "libcst", "numpy", "torch")},
-    }
+    return made_by() | run_by()
 
 
 @dataclass(frozen=True)

@@ -102,11 +102,10 @@ def learns(script: Script, owner: cst.ClassDef) -> bool:
         if found:
             return True
     for base in owner.bases:
-        parent = script.definition(base.value)
-        known = (script.resolve(base.value) or "").startswith("torch.nn.")
+        parent, name = script.definition(base.value), script.resolve(base.value) or ""
         if isinstance(parent, cst.ClassDef) and parent is not owner and learns(script, parent):
             return True
-        if known and script.resolve(base.value) not in ("torch.nn.Module", "torch.nn.modules.Module"):
+        if name.startswith("torch.nn.") and name not in ("torch.nn.Module", "torch.nn.modules.Module"):
             return True
     return False
 

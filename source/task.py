@@ -23,10 +23,9 @@ from ..task_folder import (
     finding_record,
     injection_records,
     line_of,
-    made_by,
     plain,
-    run_by,
 )
+from ..versions import made_by, run_by
 from .factory import OwnVariant
 from .folder import files_sha256
 

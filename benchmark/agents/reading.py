@@ -67,11 +67,8 @@ class Gap:
             return {}
         rows = re.findall(r"^[B ] {0,4}\d+(?:  (.*))?$", view, re.MULTILINE)
         last, count = int(shown[3]), int(shown[4])
-        tail = [
-            one
-            for one in self.tail[len(self.tail) - (count - last) - (self.tail[-1] == "") :]
-            if last < count
-        ]
+        missing = count - last
+        tail = self.tail[len(self.tail) - missing - (self.tail[-1] == "") :] if missing > 0 else []
         if len(rows) != last - self.start + 1 or (self.then and last < count):
             return {}
         found = {**self.others, self.path: "\n".join([*self.head, *rows, *tail]).rstrip("\n") + "\n"}

@@ -16,7 +16,8 @@ from ...grading import any_task_of
 from ...mutators.workspace import unified_patch
 from ...output.release_rows import SOLUTIONS, is_apart, whole_rows
 from ...source.task import is_own, own_row_files
-from ...task_folder import made_by, read_rows, row_files, run_by
+from ...task_folder import read_rows, row_files
+from ...versions import made_by, run_by
 from ..release.layout import MANIFEST, TASKS, VALIDATION
 from ..release.plan import PRIVATE, PUBLIC
 

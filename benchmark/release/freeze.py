@@ -17,7 +17,8 @@ from ...output.ledger import Lines
 from ...output.progress import Progress
 from ...output.release_rows import SOLUTIONS
 from ...output.whole_file import put_whole
-from ...task_folder import SCHEMA, canonical_json, made_by, run_by
+from ...task_folder import SCHEMA, canonical_json
+from ...versions import made_by, run_by
 from .card import sections
 from .difficulty import Outcomes
 from .layout import CHANGELOG, MANIFEST, Content, commitment, json_line, sha256

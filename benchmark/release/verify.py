@@ -19,7 +19,8 @@ from ...grader.validate import Validation, validate
 from ...output.progress import progress
 from ...output.release_rows import SOLUTIONS
 from ...seeds import ENGINE_VERSION, Draw
-from ...task_folder import SCHEMA, canonical_json, made_by, run_by
+from ...task_folder import SCHEMA, canonical_json
+from ...versions import made_by, run_by
 from .card import changelog
 from .compare import Deviations, differing_fields, differing_lines
 from .difficulty import difficulty

@@ -11,7 +11,8 @@ from typing import Any
 from ...errors import UsageError
 from ...grader.ladder import EFFICIENCY_CAP
 from ...seeds import Draw
-from ...task_folder import BUDGET, made_by, run_by
+from ...task_folder import BUDGET
+from ...versions import made_by, run_by
 from ..agents.base import Agent, agent, settled
 from .rows import Entry, TaskFile
 

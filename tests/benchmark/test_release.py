@@ -23,7 +23,8 @@ from mldebug.benchmark.running.rows import TaskFile
 from mldebug.errors import MldebugError, UsageError
 from mldebug.factory import Exhausted, Request, draft
 from mldebug.output.progress import progress
-from mldebug.task_folder import canonical_json, json_row, read_rows, run_by
+from mldebug.task_folder import canonical_json, json_row, read_rows
+from mldebug.versions import run_by
 
 SECRET = "0123456789abcdef0123456789abcdef"
 

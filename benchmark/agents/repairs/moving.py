@@ -41,21 +41,17 @@ def local_device(file: File, node: ast.AST) -> str:
 
 def moves(node: ast.AST | None) -> bool:
     """Whether an expression moves something to a device."""
-    return (
-        any(
-            isinstance(one, ast.Call)
-            and (
-                (method(one) == "cuda")
-                or (
-                    method(one) == "to"
-                    and any("dev" in ast.unparse(a).lower() or "cuda" in ast.unparse(a) for a in one.args)
-                )
-                or keyword(one, "device") is not None
+    return node is not None and any(
+        isinstance(one, ast.Call)
+        and (
+            method(one) == "cuda"
+            or (
+                method(one) == "to"
+                and any("dev" in ast.unparse(a).lower() or "cuda" in ast.unparse(a) for a in one.args)
             )
-            for one in ast.walk(node)
+            or keyword(one, "device") is not None
         )
-        if node is not None
-        else False
+        for one in ast.walk(node)
     )
 
 

@@ -11,7 +11,8 @@ import pytest
 from mldebug.benchmark.exporters.bundle import Bundle, read_bundle
 from mldebug.benchmark.release.layout import Content
 from mldebug.benchmark.release.plan import Plan
-from mldebug.task_folder import agent_record, made_by, run_by
+from mldebug.task_folder import agent_record
+from mldebug.versions import made_by, run_by
 
 from ...written import rows
 
