@@ -1,6 +1,6 @@
 """No forgery is paid, no correct fix is refused: the submissions that people wrote, executed.
 
-The default suite executes every twentieth one, `--deep` all of them.
+The default suite executes every twelfth one, `--deep` all of them.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ CORRECT = {one.name: one for one in written("correct_fixes")}
 
 
 def sampled(submissions: Iterable[str]) -> list[Any]:
-    """All names, nineteen of twenty of them for `--deep`; a class has its names side by side."""
+    """All names, eleven of twelve of them for `--deep`; a class has its names side by side."""
     return [
-        pytest.param(name, marks=[pytest.mark.deep] if index % 20 else [])
+        pytest.param(name, marks=[pytest.mark.deep] if index % 12 else [])
         for index, name in enumerate(sorted(submissions))
     ]
 
