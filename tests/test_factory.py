@@ -122,7 +122,9 @@ def test_a_script_that_the_library_gains_takes_its_share_and_changes_nothing_els
 def test_structure_varies() -> None:
     some = job_names()[:: len(job_names()) // 3][:3]
     made = [
-        unverified(Request((bug,), seed, script=some[seed % 3])) for bug in bug_classes() for seed in range(30)
+        unverified(Request((bug,), seed, script=some[seed % 3]))
+        for bug in bug_classes()
+        for seed in range(30)
     ]
     for bug in bug_classes():
         ways = {one.injections[0].manifestation for one in made if one.bugs == (bug,)}
