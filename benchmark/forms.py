@@ -33,7 +33,7 @@ from ..errors import MldebugError
 from ..factory import Request, drawn_base, hosts, styled_script
 from ..mutators.base import bug_classes, canonical_bugs
 from ..mutators.compose import NoCompositionError, compose, edits_of
-from ..mutators.normal_form import Statement, normal_form, numbered, statements
+from ..mutators.normal_form import Statement, bare, numbered, statements
 from ..mutators.workspace import Edit, Workspace, splice
 from ..output.progress import progress
 from ..seeds import Draw, digest
@@ -92,10 +92,12 @@ def bug_shape(before: Sequence[Statement], after: Sequence[Statement]) -> str:
 
 def looked_at(mutant: Workspace, before: Sequence[Statement], like: Workspace) -> Found:
     """A mutant without its spelling. before: its reference, without numbers; like: whose names are theirs."""
-    plain = statements(mutant, like=like, numbers=False, printed=False)
-    form = repr(mutant.sources) if plain is None else "\n".join(numbered(plain))
-    valued = normal_form(mutant, like=like, printed=False)
-    return _hash(form), _hash(valued), _hash(bug_shape(before, plain or []))
+    program = bare(mutant, like=like, printed=False)
+    if program is None:
+        return (whole := _hash(repr(mutant.sources))), whole, _hash(bug_shape(before, []))
+    plain, valued = (program.statements(numbers=numbers) for numbers in (False, True))
+    form, with_numbers = (_hash("\n".join(numbered(one))) for one in (plain, valued))
+    return form, with_numbers, _hash(bug_shape(before, plain))
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
@@ -89,6 +90,35 @@ def statements(
 
     None: a file does not parse, or may read its own source.
     """
+    program = bare(workspace, like=like, printed=printed)
+    return program and program.statements(numbers=numbers)
+
+
+@dataclass(frozen=True)
+class Program:
+    """A workspace without its comments, docstrings and dead code."""
+
+    code: Code
+    trees: Mapping[str, ast.Module]
+    own: Bindings
+    entrypoint: str
+    data: tuple[tuple[str, str | bytes], ...]
+
+    def statements(self, *, numbers: bool = True) -> list[Statement]:
+        """As `statements` gives them."""
+        spelling = _Spelling(self.own, numbers)
+        lines: list[Statement] = [("entry", repr(self.entrypoint))]
+        for path, tree in self.trees.items():
+            lines.append(("file", repr(path)))
+            ordered = not self.code.reads_names
+            body = _ordered(tree.body, spelling, self.code.origins) if ordered else tree.body
+            for statement in body:
+                lines += spelling.statement(statement, "")
+        return [*lines, *(("data", repr(one)) for one in self.data)]
+
+
+def bare(workspace: Workspace, *, like: Workspace | None = None, printed: bool = True) -> Program | None:
+    """What is left of a workspace, to be spelled with numbers or without; see `statements`."""
     code, model = _code(workspace), _code(like or workspace)
     if code is None or model is None:
         return None
@@ -96,8 +126,9 @@ def statements(
     if code.reads_names:
         found = Bindings(frozenset(), frozenset(), found.taken, {}, found.modules)
     trees = {path: _parsed(text) for path, text in code.texts}
-    documented = READS_DOCS & {name for tree in trees.values() for name in _mentioned(tree)}
-    lines: list[Statement] = [("entry", repr(workspace.entrypoint))]
+    documented = code.reads_docs and READS_DOCS & {
+        name for tree in trees.values() for name in _mentioned(tree)
+    }
     for tree in trees.values():
         if not documented:
             _rewrite(tree, partial(_is_one_of, docstrings(tree)))
@@ -106,15 +137,10 @@ def statements(
         _drop_dead(tree)
     if not code.reads_names:
         _drop_unused(trees, code.origins)
-    for path, tree in trees.items():
+    for tree in trees.values():
         _name_keywords(tree)
-        spelling = _Spelling(found, numbers)
-        lines.append(("file", repr(path)))
-        body = tree.body if code.reads_names else _ordered(tree.body, spelling, code.origins)
-        for statement in body:
-            lines += spelling.statement(statement, "")
-    lines += [("data", repr(one)) for one in workspace.sources if not one[0].endswith(".py")]
-    return lines
+    data = tuple(one for one in workspace.sources if not one[0].endswith(".py"))
+    return Program(code, trees, found, workspace.entrypoint, data)
 
 
 def _code(workspace: Workspace) -> Code | None:
@@ -143,12 +169,21 @@ def _parsed(text: str) -> ast.Module:
 Body = list[ast.stmt]
 
 
+_BODIES = ("body", "orelse", "finalbody")
+_BRANCHES = ("handlers", "cases")
+
+
 def _bodies(tree: ast.AST) -> Iterator[tuple[ast.AST, str, Body]]:
-    for node in ast.walk(tree):
-        for name in ("body", "orelse", "finalbody"):
-            body = getattr(node, name, None)
-            if isinstance(body, list):
-                yield node, name, body
+    """Every list of statements, an outer one before those inside it; it may be changed when it is given."""
+    left = deque([tree])
+    while left:
+        node = left.popleft()
+        for name in (*_BODIES, *_BRANCHES):
+            inner = getattr(node, name, None)
+            if isinstance(inner, list):
+                if name in _BODIES:
+                    yield node, name, inner
+                left.extend(inner)
 
 
 def _rewrite(tree: ast.AST, out: Callable[[ast.stmt], bool]) -> None:

@@ -62,16 +62,12 @@ class Code:
 
     @cached_property
     def trees(self) -> dict[str, cst.Module]:
-        return {path: cst.parse_module(text) for path, text in self.texts}
+        return {path: _tree(path, text) for path, text in self.texts}
 
     @cached_property
     def syntax(self) -> dict[str, ast.Module]:
         found = {path: parsed(text) for path, text in self.texts}
         return {path: tree for path, tree in found.items() if tree is not None}
-
-    @property
-    def _pairs(self) -> Iterator[tuple[tuple[str, str], cst.Module]]:
-        return zip(self.texts, self.trees.values(), strict=True)
 
     @cached_property
     def nodes(self) -> tuple[ast.AST, ...]:
@@ -85,7 +81,7 @@ class Code:
     @cached_property
     def reads_names(self) -> bool:
         """Whether names may be seen as text, so that none may be added, renamed or moved."""
-        if any(_spells_twice(tree) for (_, text), tree in self._pairs if not text.isascii()):
+        if any(_spells_twice(self.trees[path]) for path, text in self.texts if not text.isascii()):
             return True
         if any(name == "*" for name, _ in _imports(self.nodes)):
             return True  # what that brings in may hide any name of the file
@@ -157,16 +153,26 @@ def read(files: Mapping[str, str], entrypoint: str) -> Code | None:
 
 @lru_cache(maxsize=64)
 def _read(texts: tuple[tuple[str, str], ...], entrypoint: str) -> Code | None:
-    code = Code(texts, entrypoint)
-    if not texts or len(code.syntax) != len(texts) or any(_foreign_cookie(text) for _, text in texts):
-        return None
-    if any(reads_source(tree) for tree in code.syntax.values()):
-        return None
+    return Code(texts, entrypoint) if texts and all(_rewritable(*one) for one in texts) else None
+
+
+@lru_cache(maxsize=512)
+def _rewritable(path: str, text: str) -> bool:
+    """Whether a file parses, means what it says, and is not read as text by itself."""
+    syntax = parsed(text)
+    if syntax is None or _foreign_cookie(text) or reads_source(syntax):
+        return False
     try:
-        same = all(tree.code == text for (_, text), tree in code._pairs)
+        return _tree(path, text).code == text
     except (cst.ParserSyntaxError, cst.CSTValidationError, ValueError, RecursionError):
-        return None
-    return code if same else None
+        return False
+
+
+@lru_cache(maxsize=64)
+def _tree(path: str, text: str) -> cst.Module:
+    """A file as libcst reads it. Nodes are known by identity, so no two files of a workspace may share them:
+    hence the path."""
+    return cst.parse_module(text)
 
 
 def _spells_twice(tree: cst.Module) -> bool:

@@ -1,7 +1,8 @@
 """Variants drawn at random from everything that can be asked for: no dud, no reference that fails.
 
-Whatever a seed draws is proved by the engine; of the proved ones, the independent checker judges a fifth again on
-data that none of them was proved on. By default there are ten, all judged: with those of test_every_class, twenty.
+Whatever a seed draws is proved by the engine; of the proved ones, the independent checker judges a fifth
+again on data that none of them was proved on. By default there are ten, all judged: with those of
+test_every_class, twenty.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _spec.loader.exec_module(every_class)
 
 SEED = 20
 SIZES = (1,) * 16 + (2,) * 3 + (3,)
-"""Bugs of a variant, one of these: a run of a compound takes as long as those of each of its bugs together."""
+"""Bugs of a variant, one of these: a compound takes as long as all its bugs, one by one."""
 
 DRAWN, EVERY = 10, 1
 DEEP_DRAWN, DEEP_EVERY = 2000, 5
