@@ -8,6 +8,14 @@ from typing import Any
 Check = Callable[[Any], bool]
 
 
+def amount(trace: Mapping[str, Any], *path: str) -> float:
+    """A number in a record that a submission may have written; 0 for anything else."""
+    value: Any = trace
+    for name in path:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0
+
+
 def _count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
 

@@ -12,6 +12,7 @@ from typing import Any
 from .oracles.base import ROUNDING, Repair, rows_moved, swallowed
 from .oracles.wrong_device import not_shifted
 from .predictions import Problem
+from .record import amount
 
 LEAST_WORK = 0.2
 """Share of the reference's training rows below which training did not take place. An early stop in the first
@@ -34,14 +35,26 @@ def work(repair: Repair) -> float:
     """Training rows seen, as a share of the reference's. Where a submission calls no module (it multiplies
     its own matrices) the times that a loss was differentiated stand in."""
     ours, theirs = repair.submission.hidden.trace, repair.reference.hidden.trace
-    rows = _of(ours, "train_forwards", "rows")
+    rows = amount(ours, "train_forwards", "rows")
     if not rows:
         return _differentiated(ours) / max(_differentiated(theirs), 1.0)
-    return rows / max(_of(theirs, "train_forwards", "rows"), 1.0)
+    return rows / max(amount(theirs, "train_forwards", "rows"), 1.0)
+
+
+def other_size(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Problem | None:
+    """Whether the trained model is of another size than the job's. The same model may be there many times, as
+    a replica for each batch is: so what one backward reaches at most counts too, and what no optimizer
+    steps does not make a model large."""
+    size, largest = amount(theirs, "parameters", "elements"), amount(ours, "parameters", "largest")
+    if max(amount(ours, "parameters", "elements"), largest) < LEAST_PARAMETERS * size:
+        return Problem("too small", "the trained model has less than a quarter of the job's parameters")
+    if max(amount(ours, "parameters", "stepped"), largest) > MOST_PARAMETERS * size:
+        return Problem("too large", "the trained model has more than eight times the job's parameters")
+    return None
 
 
 def _differentiated(trace: Mapping[str, Any]) -> float:
-    return _of(trace, "backward_calls") + _of(trace, "gradient_calls")
+    return amount(trace, "backward_calls") + amount(trace, "gradient_calls")
 
 
 def breaches(repair: Repair) -> Iterator[Problem]:
@@ -54,7 +67,7 @@ def breaches(repair: Repair) -> Iterator[Problem]:
     outputs = exam.hidden.outputs
     assert outputs is not None
     done = work(repair)
-    modules = _of(ours, "train_forwards", "calls") + _of(ours, "eval_forwards", "calls") > 0
+    modules = amount(ours, "train_forwards", "calls") + amount(ours, "eval_forwards", "calls") > 0
     if ours.get("missing_hooks"):
         yield Problem(
             "observation", "it took away what observes the run, so nothing can be said of its training"
@@ -64,21 +77,19 @@ def breaches(repair: Repair) -> Iterator[Problem]:
     if modules:
         # a job that varies its rows sees more of them than there are
         rows = min(
-            _of(theirs, "train_forwards", "distinct_rows"), len(exam.hidden.data.train[repair.spec.id_field])
+            amount(theirs, "train_forwards", "distinct_rows"),
+            len(exam.hidden.data.train[repair.spec.id_field]),
         )
-        if _of(ours, "train_forwards", "distinct_rows") < LEAST_ROWS * rows:
+        if amount(ours, "train_forwards", "distinct_rows") < LEAST_ROWS * rows:
             yield Problem("too few rows", "it trains on less than half of the different rows that there are")
-        if _of(ours, "eval_forwards", "rows") < len(outputs.rows) + len(outputs.score):
+        if amount(ours, "eval_forwards", "rows") < len(outputs.rows) + len(outputs.score):
             yield Problem("no evaluation", "its predictions do not come from evaluating a model on all rows")
-    size, largest = _of(theirs, "parameters", "elements"), _of(ours, "parameters", "largest")
-    if max(_of(ours, "parameters", "elements"), largest) < LEAST_PARAMETERS * size:
-        yield Problem("too small", "the trained model has less than a quarter of the job's parameters")
-    elif max(_of(ours, "parameters", "stepped"), largest) > MOST_PARAMETERS * size:
-        yield Problem("too large", "the trained model has more than eight times the job's parameters")
+    if resized := other_size(ours, theirs):
+        yield resized
     if found := swallowed(repair):
         yield Problem("swallowed exceptions", found)
-    if _of(theirs, "devices", "step_cuda") and not _of(theirs, "devices", "step_cpu"):
-        if _of(ours, "devices", "step_cpu") or (modules and _of(ours, "devices", "train_cpu")):
+    if amount(theirs, "devices", "step_cuda") and not amount(theirs, "devices", "step_cpu"):
+        if amount(ours, "devices", "step_cpu") or (modules and amount(ours, "devices", "train_cpu")):
             yield Problem("left the accelerator", "it trains on the CPU, the job trains on the accelerator")
         elif found := not_shifted(repair):
             yield Problem("left the accelerator", found)
@@ -92,11 +103,11 @@ def _stopped_early(repair: Repair) -> bool:
     hidden = repair.submission.hidden
     assert hidden.outputs is not None
     rows = len(hidden.data.train[repair.spec.id_field])
-    rest = rows - len(hidden.outputs.rows) - _of(hidden.trace, "train_forwards", "distinct_rows")
+    rest = rows - len(hidden.outputs.rows) - amount(hidden.trace, "train_forwards", "distinct_rows")
     return (
         rest >= LEAST_VALIDATION * rows
-        and _of(hidden.trace, "eval_forwards", "rounds") >= LEAST_ROUNDS
-        and _of(hidden.trace, "train_forwards", "distinct_rows") > 0
+        and amount(hidden.trace, "eval_forwards", "rounds") >= LEAST_ROUNDS
+        and amount(hidden.trace, "train_forwards", "distinct_rows") > 0
     )
 
 
@@ -106,11 +117,3 @@ def _untrained(repair: Repair) -> Iterator[Problem]:
     run = repair.submission.untrained
     if run.finished and run.metric is not None and run.metric >= band.floor - band.margin:
         yield Problem("not learned", "its predictions are as good when the training it shows learns nothing")
-
-
-def _of(trace: Mapping[str, Any], *path: str) -> float:
-    """A number in a record that a submission may have written; 0 for anything else."""
-    value: Any = trace
-    for name in path:
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from ..evidence import Run
+from ..record import amount
 from .job import Baseline
 
 FIRST_SHARE, LAST_SHARE = 50, 10
@@ -39,10 +38,7 @@ class Traced:
 
 def number(run: Run, *path: str) -> float:
     """A number of a run's trace; 0 where there is none."""
-    value: Any = run.trace
-    for name in path:
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0
+    return amount(run.trace, *path)
 
 
 def losses(run: Run) -> list[float]:

@@ -12,7 +12,7 @@ from ..evidence import Run
 from ..oracles.base import signs
 from ..predictions import Problem
 from ..ruling import NO_END, NOT_CONFIRMED, NOT_FIXED, SOLVED, Ruling, unfinished
-from ..same_job import ENOUGH_WORK, LEAST_PARAMETERS, LEAST_WORK, MOST_PARAMETERS
+from ..same_job import ENOUGH_WORK, LEAST_WORK, other_size
 from .case import Traced, by_chance, final_loss, lost_share, number
 from .job import Baseline
 from .prove import same_trace
@@ -95,10 +95,8 @@ def _breaches(run: Run, original: Run, done: float) -> Iterator[Problem]:
     ours, theirs = (number(one, "eval_forwards", "rows") for one in (run, original))
     if ours < ENOUGH_WORK * theirs:
         yield Problem("no evaluation", "it evaluates less than half of what the job evaluates")
-    ours, theirs = (number(one, "parameters", "elements") for one in (run, original))
-    if not LEAST_PARAMETERS * theirs <= ours <= MOST_PARAMETERS * theirs:
-        size = "smaller" if ours < theirs else "larger"
-        yield Problem(f"too {size[:5]}", f"the trained model is far {size} than the job's")
+    if resized := other_size(run.trace, original.trace):
+        yield resized
     ours, theirs = (number(one, "swallowed") for one in (run, original))
     if ours > theirs:
         yield Problem("swallowed exceptions", f"{ours:.0f} forwards or backwards raised and were swallowed")

@@ -54,6 +54,21 @@ def graded(grader: Grader, task: OwnTask, text: str, bugs: str = "") -> Verdict:
     return verdict
 
 
+REPLICAS = CLEAN.replace("import csv", "import copy\nimport csv").replace(
+    """        pred = model(X_train[batch]).squeeze(1)
+        loss = loss_fn(pred, y_train[batch])
+        loss.backward()
+""",
+    """        replica = copy.deepcopy(model)
+        pred = replica(X_train[batch]).squeeze(1)
+        loss = loss_fn(pred, y_train[batch])
+        loss.backward()
+        for p, q in zip(model.parameters(), replica.parameters()):
+            p.grad = q.grad
+""",
+)
+"""Each batch is differentiated through a model of its own: over the run there are hundreds of them."""
+
 CASES = {
     "the original": (CLEAN, 0.99),
     "set to none by hand": (
@@ -61,6 +76,14 @@ CASES = {
         0.99,
     ),
     "another seed": (CLEAN.replace("torch.manual_seed(0)", "torch.manual_seed(8)"), 0.99),
+    "a replica for each batch": (REPLICAS, 0.99),
+    "kept replicas": (
+        REPLICAS.replace("for epoch", "kept = []\nfor epoch").replace(
+            "        pred =", "        kept.append(replica)\n        pred ="
+        ),
+        0.99,
+    ),
+    "a far larger model": (CLEAN.replace("4, 16", "4, 400").replace("16, 1)", "400, 1)"), 0.60),
     "untouched": (CLEAN.replace(ZERO, ""), 0.20),
     "only a print": ("print('fixed')\n" + CLEAN.replace(ZERO, ""), 0.20),
     "crashes at once": (CLEAN.replace("opt = torch", "opt = torhc"), 0.20),
