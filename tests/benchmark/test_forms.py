@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mldebug.benchmark import forms
+from mldebug.mutators.base import bug_classes
 
 
 def test_collisions_give_the_number_of_forms() -> None:
@@ -33,6 +37,17 @@ def test_a_template_is_one_form_however_many_numbers_it_draws(
 def test_the_figures_do_not_depend_on_processes() -> None:
     one, two = (forms.measure(("gradient_not_zeroed",), 4, jobs=jobs) for jobs in (1, 2))
     assert one == two and one[0].count == 4
+
+
+@pytest.mark.deep
+def test_two_thousand_effective_forms_and_sixty_shapes_of_every_class(
+    evidence: Callable[[str, dict[str, Any]], None],
+) -> None:
+    found = forms.measure(bug_classes(), 10_000, jobs=2)
+    evidence("forms", {"classes": [asdict(one) for one in found]})
+    ours = [one for one in found if one.generator == "mldebug"]
+    assert [one.bug_class for one in ours] == list(bug_classes())
+    assert all(one.count == 10_000 and one.effective >= 2000 and one.shapes >= 60 for one in ours), ours
 
 
 def test_wrong_usage_is_exit_2(capsys: pytest.CaptureFixture[str]) -> None:

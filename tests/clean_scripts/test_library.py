@@ -10,8 +10,9 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,10 @@ from mldebug.clean_scripts.data import data_files
 from mldebug.clean_scripts.library import job_names, load_job, sources
 from mldebug.clean_scripts.spec import DISCRETE, JobData, JobSpec
 from mldebug.errors import SpliceError, UsageError
+from mldebug.grader.calibrate import measure
 from mldebug.grader.runner import Pool
 from mldebug.grader.runner.request import METRICS, PREDICTIONS, RunRequest, RunResult
+from mldebug.seeds import Draw
 
 SEED = 3
 LEAST_SCORING_ROWS = 2000
@@ -309,6 +312,34 @@ def test_metrics_tell_people_how_it_went(name: str, runs: Mapping[str, RunResult
 def test_metric_is_in_its_band(name: str, runs: Mapping[str, RunResult]) -> None:
     spec, data = load_job(name), data_of(name)
     assert spec.metric.compute(predictions(runs[name])["score"], data.score_labels) >= spec.band.floor
+
+
+@pytest.mark.deep
+def test_metric_is_in_its_band_on_fifty_data_seeds(
+    pool: Pool, evidence: Callable[[str, dict[str, Any]], None]
+) -> None:
+    """On seeds that no band was measured on. A job that ends without scores is an error."""
+    found, out = {}, []
+    for name in job_names():
+        spec, code = load_job(name), {path: text.encode() for path, text in sources(name)}
+        seeds = [Draw("fifty", name, number).below(2**31, "data") for number in range(50)]
+        data = [spec.generate(seed) for seed in seeds]
+        results = pool.map([RunRequest(code | data_files(one), spec.entrypoint, trace=False) for one in data])
+        values = [measure(spec, one, name, result) for one, result in zip(data, results, strict=True)]
+        missed = [
+            f"{seed}: {value:.3f}"
+            for seed, value in zip(seeds, values, strict=True)
+            if value < spec.band.floor
+        ]
+        out += [f"{name}, data seed {one}" for one in missed]
+        found[name] = {
+            "floor": spec.band.floor,
+            "lowest": round(min(values), 3),
+            "mean": round(fmean(values), 3),
+        }
+        print(name, found[name], missed, file=sys.stderr)
+    evidence("clean_jobs", {"data_seeds": 50, "jobs": found, "out_of_band": out})
+    assert out == []
 
 
 @each_job
