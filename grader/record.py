@@ -86,6 +86,10 @@ def _moments(value: Any) -> bool:
     )
 
 
+def _pools(value: Any) -> bool:
+    return isinstance(value, dict) and len(value) <= 3 and all(map(_moments, value.values()))
+
+
 def _number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and -MOST < value < MOST
 
@@ -101,6 +105,7 @@ INPUTS: dict[str, Check] = {
         "kept_for_the_end",
         complete=lambda value: isinstance(value, bool),
         columns=_moments,
+        pools=_pools,
         targets=_moments,
     )
 }

@@ -91,7 +91,7 @@ def statements(
     None: a file does not parse, or may read its own source.
     """
     program = bare(workspace, like=like, printed=printed)
-    return program and program.statements(numbers=numbers)
+    return None if program is None else program.statements(numbers=numbers)
 
 
 @dataclass(frozen=True)

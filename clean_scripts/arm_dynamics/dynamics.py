@@ -27,8 +27,8 @@ class ResidualMLP(nn.Module):
 class EnsembleDynamics(nn.Module):
     """Members that each learn what a linear model of the arm does not explain.
 
-    Inputs (batch, states and torques) are in the units of the log. `forward` returns what each member
-    believes about the change of state, on the scale of `normalize`: (members, batch, states).
+    Inputs (batch, states and torques) are in the units of the log. `forward` returns each member's normalized
+    change of state, (members, batch, states).
     """
 
     def __init__(self, input_mean, input_std, delta_mean, delta_std, members=3, width=48, dropout=0.05):
@@ -46,8 +46,8 @@ class EnsembleDynamics(nn.Module):
 
     def forward(self, inputs):
         x = (inputs - self.input_mean) / self.input_std
-        straight = self.linear(x)
-        return torch.stack([straight + member(x) for member in self.members])
+        linear = self.linear(x)
+        return torch.stack([linear + member(x) for member in self.members])
 
     @torch.no_grad()
     def predict(self, inputs):

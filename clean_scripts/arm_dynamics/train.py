@@ -2,6 +2,7 @@
 
 Every row of data/train.npz is one control step: the state before it (angles, then speeds of the joints) next
 to the torques applied, and by how much the state changed. data/score.npz has steps whose change is asked for.
+Writes metrics.json and predictions.npz.
 """
 
 import json
@@ -26,7 +27,7 @@ class DynamicsLearner:
         self.model = model.to(device)
         self.device = device
         self.criterion = nn.MSELoss()
-        # Only the networks are kept small: what a straight line explains shall not be left to them.
+        # Decay the networks only; the linear part stays unregularized.
         groups = [
             {"params": model.linear.parameters(), "weight_decay": 0.0},
             {"params": model.members.parameters()},
@@ -39,9 +40,9 @@ class DynamicsLearner:
         losses = []
         for inputs, delta in loader:
             inputs, delta = inputs.to(self.device), delta.to(self.device)
-            believed = self.model(inputs)
-            target = self.model.normalize(delta).expand_as(believed)
-            loss = self.criterion(believed, target)
+            predicted = self.model(inputs)
+            target = self.model.normalize(delta).expand_as(predicted)
+            loss = self.criterion(predicted, target)
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
@@ -64,7 +65,7 @@ def main():
         step = log["step"]
         inputs, delta = torch.from_numpy(log["state_torque"]), torch.from_numpy(log["delta"])
     with np.load("data/score.npz") as log:
-        asked = torch.from_numpy(log["state_torque"])
+        score_inputs = torch.from_numpy(log["state_torque"])
 
     order = torch.randperm(len(step))
     n_val = int(VALIDATION_SHARE * len(step))
@@ -92,7 +93,7 @@ def main():
         "predictions.npz",
         row=step[val_idx.numpy()],
         output=model.predict(inputs[val_idx].to(device)).cpu().numpy(),
-        score=model.predict(asked.to(device)).cpu().numpy(),
+        score=model.predict(score_inputs.to(device)).cpu().numpy(),
     )
 
 

@@ -8,7 +8,7 @@ from ..alternatives import Alternative
 from ..data import Integers, fixed
 from ..spec import Array, Band, Field, JobData, JobSpec, Metric, r_squared
 
-GENERATOR = "field-trials-1"
+GENERATOR = "field-trials-2"
 TRAIN_ROWS = 1260
 SCORE_ROWS = 2000
 SOIL = 5
@@ -35,7 +35,7 @@ UNIT = 1 << DECIMALS
 SCALE = (2, 40)
 OFFSET = (20, 300)
 SPREAD = (1, 3)
-LEVEL = (5, 12)
+LEVEL = (15, 22)
 
 
 def generate(seed: int) -> JobData:
@@ -144,15 +144,16 @@ SPEC = JobSpec(
         floor=0.73,
         margin=0.03,
         reason="the reference and 14 honest alternatives on data seeds 0 to 19, 300 runs (python -m "
-        "mldebug.grader.calibrate crop_yields): reference mean 0.845, sd 0.016, min 0.807; lowest of all "
-        "0.744 (constant learning rate; the next 0.762, group norm), with 0.029 the largest sd. Floor: the "
-        "lowest less a slack of 0.01, rounded down. Margin: ten times the machine noise of 0.003. On seeds 0 "
-        "and 1 the nearest bugs reach 0.461 (only the heads learn) and 0.353 (an output that cannot be "
-        "negative); a hundred times and a ten-thousandth of the learning rate 0 at most. Gradients that are "
-        "never cleared stay at 0.772 and more, since NAdam and the clipping hide their size: what shows them "
-        "is the loss curve.",
+        "mldebug.grader.calibrate crop_yields): reference mean 0.839, sd 0.017, min 0.806; lowest of all "
+        "0.764 (Adam; the next 0.766, half the learning rate); largest sd 0.022. As many runs on data that "
+        "differed in the level of the yields alone had 0.744 (constant learning rate) as their lowest and "
+        "0.029 as the largest sd. Floor: the lowest of both less a slack of 0.01, rounded down. Margin: ten "
+        "times the machine noise of 0.003. On seeds 0 and 1 the nearest bugs reach 0.532 (only the heads "
+        "learn) and 0.325 (an output that cannot be negative); a hundred times and a ten-thousandth of the "
+        "learning rate 0 at most. Gradients that are never cleared stay at 0.785 and more, since NAdam and "
+        "the clipping hide their size: what shows them is the loss curve.",
     ),
     generate=generate,
     generator=GENERATOR,
-    reseed_factor=1.17,
+    reseed_factor=1.18,
 )

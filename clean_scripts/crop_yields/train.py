@@ -1,7 +1,7 @@
 """Predict what a plot will yield of wheat and of barley, from its soil and the weather of the season.
 
-Both crops grow on every plot, side by side. Reads data/train.npz (plot, soil, season, yields) and
-data/score.npz (soil, season), writes metrics.json and predictions.npz with yields in t/ha.
+Both crops are grown on every plot; the columns of yields are wheat and barley. Reads data/train.npz (plot,
+soil, season, yields) and data/score.npz (soil, season), writes metrics.json and predictions.npz.
 """
 
 import json
@@ -33,7 +33,7 @@ class Settings:
 
 
 def train_epoch(model, loader, optimizer, settings, device):
-    """One pass over the plots; an optimizer step after every few micro-batches. Mean loss per micro-batch."""
+    """One pass over the plots, with a step after every few micro-batches. Returns the mean loss."""
     model.train()
     running = 0.0
     for count, (soil, season, yields) in enumerate(loader, start=1):
@@ -50,10 +50,10 @@ def train_epoch(model, loader, optimizer, settings, device):
 
 @torch.no_grad()
 def predict(model, soil, season, device):
-    """Yields of all plots, still in units of the training yields."""
+    """Standardized yields of all plots, on the CPU."""
     model.eval()
     chunks = zip(soil.split(500), season.split(500), strict=True)
-    return torch.cat([model(some_soil.to(device), weather.to(device)).cpu() for some_soil, weather in chunks])
+    return torch.cat([model(s.to(device), w.to(device)).cpu() for s, w in chunks])
 
 
 def explained(predicted, measured):
@@ -75,8 +75,7 @@ def main(settings):
     n_test = round(settings.test_fraction * len(order))
     test_rows, train_rows = order[:n_test], order[n_test:]
 
-    # Percent, pH, millimetres and degrees: each column of the soil and each channel of the weather gets the
-    # mean and deviation it has on the training plots.
+    # Every column of the soil and every channel of the weather has units of its own.
     soil_mean, soil_std = soil[train_rows].mean(axis=0), soil[train_rows].std(axis=0)
     train_soil = torch.from_numpy((soil[train_rows] - soil_mean) / soil_std)
     test_soil = torch.from_numpy((soil[test_rows] - soil_mean) / soil_std)

@@ -1,7 +1,7 @@
 """How long will a delivery take, and how long at worst? Quantile regression on delivery records.
 
-For each order the network gives the minutes that one delivery in ten, in two and nine in ten of its kind stay
-below. The records are data/train.npz; data/score.npz holds orders that are still on their way.
+Predicts the 10 %, 50 % and 90 % quantiles of the minutes each order takes. data/train.npz holds past
+deliveries, data/score.npz orders still on their way. Writes metrics.json and predictions.npz.
 """
 
 import json
@@ -21,10 +21,8 @@ EPOCHS = 12
 WARM_UP = 30  # steps
 SEED = 404
 
-Arrays = dict[str, np.ndarray]
 
-
-def read(path: Path) -> Arrays:
+def read(path: Path) -> dict[str, np.ndarray]:
     with np.load(path) as archive:
         return dict(archive)
 
@@ -36,7 +34,7 @@ def with_clock(numbers: np.ndarray) -> np.ndarray:
 
 
 def warm_up_then_fall(total: int):
-    """The factor of the learning rate at each of so many steps: up in a straight line, down in a cosine."""
+    """Learning-rate factor for LambdaLR: linear warm-up, then a cosine down to zero."""
 
     def factor(step: int) -> float:
         if step < WARM_UP:
@@ -48,7 +46,7 @@ def warm_up_then_fall(total: int):
 
 @torch.no_grad()
 def quantiles(model: QuantileNet, features: Tensor, zone: Tensor) -> Tensor:
-    """Quantiles in ascending order: where two of them cross, they change places."""
+    """Predicted quantiles, sorted so that they never cross."""
     model.eval()
     return model(features, zone).sort(dim=1).values
 
@@ -66,7 +64,7 @@ def main() -> None:
     n_held = int(HELD_OUT * len(order))
     held_rows, train_rows = order[:n_held], order[n_held:]
 
-    # Everything on the scale of the deliveries to learn from, the minutes too.
+    # Standardize with the training deliveries only, minutes included.
     mean, std = features[train_rows].mean(axis=0), features[train_rows].std(axis=0)
     minutes_mean, minutes_std = minutes[train_rows].mean(), minutes[train_rows].std()
 

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 class QuestionEncoder(nn.Module):
-    """Word numbers (batch, words), 0 where a question has ended, to vectors (batch, width)."""
+    """Token ids (batch, words), padded with 0, to vectors (batch, width)."""
 
     def __init__(self, vocabulary: int, width: int, dropout: float) -> None:
         super().__init__()

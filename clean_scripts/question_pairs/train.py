@@ -1,7 +1,7 @@
 """Do two questions ask the same thing? A siamese network for pairs of questions.
 
-data/train.npz: pair, first, second, same; data/score.npz: first, second. A question is a row of word numbers,
-filled up with 0. The logits of test and score pairs go to predictions.npz, the losses to metrics.json.
+data/train.npz: pair, first, second, same; data/score.npz: first, second. A question is a row of token ids,
+padded with 0. The logits of test and score pairs go to predictions.npz, the losses to metrics.json.
 """
 
 import json
@@ -19,14 +19,14 @@ VALIDATION_SHARE = 0.15  # of what is left to train on
 
 
 def surface_of(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """What can be seen without knowing a word: both lengths, and how many words of one stand in the other."""
+    """Lengths of both questions, and how many words of the first occur in the second."""
     found = (first[:, :, None] == second[:, None, :]).any(axis=2) & (first != 0)
     counts = [(first != 0).sum(axis=1), (second != 0).sum(axis=1), found.sum(axis=1)]
     return np.stack(counts, axis=1).astype(np.float32)
 
 
 def prepare(folder: Path, seed: int) -> tuple[Pairs, Pairs, Pairs, np.ndarray, tuple[torch.Tensor, ...]]:
-    """Training, validation and test pairs, the numbers of the test pairs, and what is to be scored."""
+    """Training, validation and test pairs, the ids of the test pairs, and what is to be scored."""
     with np.load(folder / "train.npz") as archive:
         pair, first, second = archive["pair"], archive["first"], archive["second"]
         same = archive["same"].astype(np.float32)
@@ -35,12 +35,14 @@ def prepare(folder: Path, seed: int) -> tuple[Pairs, Pairs, Pairs, np.ndarray, t
 
     order = np.random.default_rng(seed).permutation(len(pair))
     n_test = int(TEST_SHARE * len(order))
-    test_rows, train_rows = order[:n_test], order[n_test:]
+    n_val = int(VALIDATION_SHARE * (len(order) - n_test))
+    test_rows, val_rows, train_rows = order[:n_test], order[n_test : n_test + n_val], order[n_test + n_val :]
 
     surface = surface_of(first, second)
     mean = surface[train_rows].mean(axis=0)
     std = surface[train_rows].std(axis=0)
     train_surface = (surface[train_rows] - mean) / std
+    val_surface = (surface[val_rows] - mean) / std
     test_surface = (surface[test_rows] - mean) / std
     score_surface = (surface_of(score_first, score_second) - mean) / std
 
@@ -50,16 +52,19 @@ def prepare(folder: Path, seed: int) -> tuple[Pairs, Pairs, Pairs, np.ndarray, t
         torch.from_numpy(train_surface),
         torch.from_numpy(same[train_rows]),
     )
+    validation = Pairs(
+        torch.from_numpy(first[val_rows]),
+        torch.from_numpy(second[val_rows]),
+        torch.from_numpy(val_surface),
+        torch.from_numpy(same[val_rows]),
+    )
     test = Pairs(
         torch.from_numpy(first[test_rows]),
         torch.from_numpy(second[test_rows]),
         torch.from_numpy(test_surface),
         torch.from_numpy(same[test_rows]),
     )
-    n_val = int(VALIDATION_SHARE * len(train_rows))
-    validation = Pairs(*(part[-n_val:] for part in train))
-    train = Pairs(*(part[:-n_val] for part in train))
-    score = tuple(torch.from_numpy(one) for one in (score_first, score_second, score_surface))
+    score = tuple(torch.from_numpy(array) for array in (score_first, score_second, score_surface))
     return train, validation, test, pair[test_rows], score
 
 
@@ -78,7 +83,8 @@ def main() -> None:
     right = ((test_logits > 0) == (test.same > 0.5)).float().mean().item()
     print(f"{right:.1%} of {len(test_logits)} test pairs are right")
 
-    final = {"train_loss": history[-1]["train_loss"], "test_accuracy": right}
+    best = min(history, key=lambda entry: entry["val_loss"])
+    final = {**best, "test_accuracy": right}
     Path("metrics.json").write_text(json.dumps({"history": history, "final": final}, indent=2))
     np.savez(
         "predictions.npz",

@@ -131,7 +131,7 @@ ALTERNATIVES = (
     Alternative(
         "AdamW",
         (
-            ("train.py", "Adam(net.parameters(), lr=0.02)", "AdamW(net.parameters(), lr=0.02)"),
+            ("train.py", "Adam(net.parameters(), lr=cfg.lr)", "AdamW(net.parameters(), lr=cfg.lr)"),
             ("train.py", "import Adam\n", "import AdamW\n"),
         ),
     ),

@@ -1,8 +1,9 @@
 """How many rides will be asked for in the next hour? Poisson regression with a small network.
 
-A row is an hour in a zone of the city: the zone, the conditions (time of day, weather, rides counted shortly
-before) and the rides that followed. Reads data/train.npz (hour, zone, conditions, rides) and data/score.npz
-(zone, conditions); writes metrics.json and predictions.npz.
+A row is one zone in one hour, sampled from a long log in no order; `hour` is only its number. The conditions
+are the time of day as sine and cosine, two columns of weather, and the rides of the hour before and of the
+same hour a week earlier. Reads data/train.npz (hour, zone, conditions, rides) and data/score.npz (zone,
+conditions); writes metrics.json and predictions.npz.
 """
 
 import json
@@ -25,6 +26,7 @@ cfg = SimpleNamespace(
     dropout=0.2,
     batch_size=32,
     epochs=8,
+    lr=0.02,
 )
 
 
@@ -42,8 +44,8 @@ def fit_one_epoch(net, loader, criterion, optimizer, device):
     return total / len(loader)
 
 
-def expected(net, zone, conditions, device):
-    """Rates of all hours, in the unit of the targets, on the CPU."""
+def predict_rates(net, zone, conditions, device):
+    """Predicted rates relative to a usual hour, on the CPU."""
     net.eval()
     with torch.no_grad():
         log_rates = net(torch.from_numpy(zone).to(device), torch.from_numpy(conditions).to(device))
@@ -90,14 +92,14 @@ def main():
     print(f"{len(train_rows)} hours in {zones} zones, {usual:.1f} rides in a usual one")
 
     criterion = nn.PoissonNLLLoss(log_input=True)
-    optimizer = Adam(net.parameters(), lr=0.02)
+    optimizer = Adam(net.parameters(), lr=cfg.lr)
     scheduler = CosineAnnealingLR(optimizer, T_max=cfg.epochs)
 
     history = []
     for epoch in range(1, cfg.epochs + 1):
         train_loss = fit_one_epoch(net, loader, criterion, optimizer, device)
         scheduler.step()
-        test_rates = expected(net, zone[test_rows], test_conditions, device) * usual
+        test_rates = predict_rates(net, zone[test_rows], test_conditions, device) * usual
         deviance = mean_deviance(test_rates, rides[test_rows])
         history.append({"epoch": epoch, "train_loss": train_loss, "test_deviance": deviance})
         print(f"epoch {epoch}: train loss {train_loss:.4f}, deviance of the test hours {deviance:.3f}")
@@ -108,7 +110,7 @@ def main():
         "predictions.npz",
         row=hour[test_rows],
         output=test_rates,
-        score=expected(net, next_zone, next_conditions, device) * usual,
+        score=predict_rates(net, next_zone, next_conditions, device) * usual,
     )
 
 

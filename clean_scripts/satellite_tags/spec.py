@@ -79,7 +79,7 @@ def generate(seed: int) -> JobData:
 
 
 ADAMW = "AdamW(net.parameters(), lr=PEAK, weight_decay=1e-2)"
-CYCLE = "OneCycleLR(opt, max_lr=PEAK, epochs=EPOCHS, steps_per_epoch=-(-len(train) // BATCH))"
+CYCLE = "OneCycleLR(opt, max_lr=PEAK, epochs=EPOCHS, steps_per_epoch=math.ceil(len(train) / BATCH))"
 
 ALTERNATIVES = (
     Alternative("other seed", (("train.py", "SEED = 33", "SEED = 34"),)),
@@ -91,7 +91,7 @@ ALTERNATIVES = (
     Alternative(
         "cosine schedule",
         (
-            ("train.py", CYCLE, "CosineAnnealingLR(opt, EPOCHS * -(-len(train) // BATCH))"),
+            ("train.py", CYCLE, "CosineAnnealingLR(opt, EPOCHS * math.ceil(len(train) / BATCH))"),
             ("train.py", "import OneCycleLR", "import CosineAnnealingLR"),
         ),
     ),

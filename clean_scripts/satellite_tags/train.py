@@ -5,6 +5,7 @@ Writes metrics.json, and predictions.npz with logits.
 """
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,11 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 
 SEED = 33
-HELD = 0.35  # of the tiles: the smaller part finds the cutoffs, the larger one is for testing
+HELD = 0.35  # held out: a third of it for the cutoffs, the rest for testing
 EPOCHS = 7
 BATCH = 40
 PEAK = 2e-2  # learning rate
-GRID = torch.linspace(-2.0, 2.0, 41)
+GRID = torch.linspace(-2.0, 2.0, 41)  # cutoffs to try, on logits
 
 dev = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -41,10 +42,10 @@ def fscores(logits, tags, cutoffs):
     """F1 of each tag, for one cutoff a tag, (tags,), or for many cutoffs, (many, 1, 1)."""
     said, true = logits > cutoffs, tags > 0.5
     hits = (said & true).sum(dim=-2)
-    return 2 * hits / (said.sum(dim=-2) + true.sum(dim=-2))
+    return 2 * hits / (said.sum(dim=-2) + true.sum(dim=-2)).clamp(min=1)
 
 
-def pickcutoffs(logits, tags):
+def pick_cutoffs(logits, tags):
     """For each tag the cutoff that gives the best F1."""
     return GRID[fscores(logits, tags, GRID.view(-1, 1, 1)).argmax(dim=0)]
 
@@ -55,11 +56,11 @@ def learn(net, image, tags, loss, opt, cycle):
     losses = []
     for x, y in batches(image, tags):
         opt.zero_grad()
-        batchloss = loss(net(x), y)
-        batchloss.backward()
+        batch_loss = loss(net(x), y)
+        batch_loss.backward()
         opt.step()
         cycle.step()
-        losses.append(batchloss.item())
+        losses.append(batch_loss.item())
     return float(np.mean(losses))
 
 
@@ -76,7 +77,7 @@ def main():
     held, train = order[:cut], order[cut:]
     tune, test = held[: cut // 3], held[cut // 3 :]
 
-    # reflectance differs by an order of magnitude between bands
+    # each band has its own brightness and contrast
     mean = image[train].mean(dim=(0, 2, 3), keepdim=True)
     std = image[train].std(dim=(0, 2, 3), keepdim=True)
     image, fresh = (image - mean) / std, (fresh - mean) / std
@@ -85,17 +86,17 @@ def main():
     loss = nn.BCEWithLogitsLoss(pos_weight=((1 - share) / share).sqrt()).to(dev)
     net = TagNet(image.shape[1], tags.shape[1]).to(dev)
     opt = AdamW(net.parameters(), lr=PEAK, weight_decay=1e-2)
-    cycle = OneCycleLR(opt, max_lr=PEAK, epochs=EPOCHS, steps_per_epoch=-(-len(train) // BATCH))
+    cycle = OneCycleLR(opt, max_lr=PEAK, epochs=EPOCHS, steps_per_epoch=math.ceil(len(train) / BATCH))
     print(f"{len(train)} tiles, shares of tags {[round(s, 2) for s in share.tolist()]}")
 
     history = []
     for epoch in range(1, EPOCHS + 1):
         train_loss = learn(net, image[train], tags[train], loss, opt, cycle)
-        tuneloss = loss(infer(net, image[tune]).to(dev), tags[tune].to(dev)).item()
-        history.append({"epoch": epoch, "train_loss": train_loss, "tune_loss": tuneloss})
-        print(f"{epoch}/{EPOCHS}  loss {train_loss:.4f}  tuning tiles {tuneloss:.4f}")
+        tune_loss = loss(infer(net, image[tune]).to(dev), tags[tune].to(dev)).item()
+        history.append({"epoch": epoch, "train_loss": train_loss, "tune_loss": tune_loss})
+        print(f"{epoch}/{EPOCHS}  loss {train_loss:.4f}  tuning tiles {tune_loss:.4f}")
 
-    cutoffs = pickcutoffs(infer(net, image[tune]), tags[tune])
+    cutoffs = pick_cutoffs(infer(net, image[tune]), tags[tune])
     logits = infer(net, image[test])
     f1 = fscores(logits, tags[test], cutoffs)
     print("F1 of each tag:", "  ".join(f"{each:.3f}" for each in f1.tolist()))

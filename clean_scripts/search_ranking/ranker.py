@@ -8,8 +8,9 @@ from torch import nn
 class Ranker(nn.Module):
     """Queries (batch, columns) and their documents (batch, places, columns) to scores (batch, places).
 
-    Both sides are projected to one space; a document is judged by its own projection and by the product with
-    that of the query. Whatever it is about, a place on the page has a pull of its own, which is learned too.
+    Both sides are projected to one space; the document's projection and its product with the query's are
+    scored. Higher places are clicked more whatever they hold: place_bias learns that and stays in the scores,
+    which predict clicks on the page as shown.
     """
 
     def __init__(self, query_columns, document_columns, places, width=32, dropout=0.2):
@@ -23,16 +24,16 @@ class Ranker(nn.Module):
         self.score = nn.Linear(width, 1)
 
     def forward(self, query, documents):
-        asked = self.query_side(query).unsqueeze(1)
-        offered = self.document_side(documents)
-        x = torch.cat([asked * offered, offered], dim=2)
+        q = self.query_side(query).unsqueeze(1)
+        d = self.document_side(documents)
+        x = torch.cat([q * d, d], dim=2)
         x = self.norm(self.hidden(x).transpose(1, 2)).transpose(1, 2)
         x = self.dropout(F.relu(x))
         return self.score(x).squeeze(2) + self.place_bias
 
 
 def reciprocal_rank(scores, clicked):
-    """Mean of 1 / the rank of the clicked document, which is 1 where it comes first."""
+    """Mean of 1 / the rank of the clicked document; ties count against it."""
     own = scores.gather(1, clicked.unsqueeze(1))
-    rank = 1 + (scores > own).sum(dim=1)
+    rank = (scores >= own).sum(dim=1)
     return (1.0 / rank).mean().item()

@@ -2,7 +2,7 @@
 
 data/train.npz: search, query, documents (searches x places x columns), clicked (place of the click, from 0)
 data/score.npz: query, documents
-Leaves metrics.json and predictions.npz, with a score for each document.
+Writes metrics.json and predictions.npz, with a score for each document.
 """
 
 import json
@@ -26,7 +26,7 @@ def read(path, *names):
         return [arrays[name] for name in names]
 
 
-def in_deviations(values, mean, std, device):
+def standardize(values, mean, std, device):
     return torch.from_numpy((values - mean) / std).to(device)
 
 
@@ -64,12 +64,12 @@ def main():
     query_std = query[train_idx].std(axis=0)
     doc_mean = documents[train_idx].mean(axis=(0, 1))
     doc_std = documents[train_idx].std(axis=(0, 1))
-    train_query = in_deviations(query[train_idx], query_mean, query_std, device)
-    held_query = in_deviations(query[held_idx], query_mean, query_std, device)
-    new_query = in_deviations(new_query, query_mean, query_std, device)
-    train_docs = in_deviations(documents[train_idx], doc_mean, doc_std, device)
-    held_docs = in_deviations(documents[held_idx], doc_mean, doc_std, device)
-    new_docs = in_deviations(new_documents, doc_mean, doc_std, device)
+    train_query = standardize(query[train_idx], query_mean, query_std, device)
+    held_query = standardize(query[held_idx], query_mean, query_std, device)
+    new_query = standardize(new_query, query_mean, query_std, device)
+    train_docs = standardize(documents[train_idx], doc_mean, doc_std, device)
+    held_docs = standardize(documents[held_idx], doc_mean, doc_std, device)
+    new_docs = standardize(new_documents, doc_mean, doc_std, device)
     train_clicked = torch.from_numpy(clicked[train_idx]).to(device)
     held_clicked = torch.from_numpy(clicked[held_idx]).to(device)
 

@@ -3,8 +3,8 @@
 A wide teacher learns from the labels alone. The student that is shipped learns from the labels and from what
 the teacher thinks of each window: its logits, softened by a temperature (Hinton et al., 2015).
 
-Reads data/train.npz (window, channels, activity) and data/score.npz (channels); leaves metrics.json and
-predictions.npz, both about the student.
+Reads data/train.npz (window, channels, activity) and data/score.npz (channels); windows do not overlap.
+Writes metrics.json and predictions.npz, both about the student.
 """
 
 import json
@@ -43,7 +43,7 @@ def logits_of(network, x):
         return torch.cat([network(part) for part in x.split(500)])
 
 
-def hit_rate(logits, activity):
+def accuracy(logits, activity):
     return (logits.argmax(dim=1) == activity).float().mean().item()
 
 
@@ -64,7 +64,7 @@ def teach(teacher, loader):
 
 
 def distillation_loss(logits, teacher_logits, activity):
-    """What the student pays for differing from its teacher, and for missing the label."""
+    """Soft targets from the teacher and hard targets from the labels."""
     soft = F.kl_div(
         F.log_softmax(logits / TEMPERATURE, dim=1),
         F.softmax(teacher_logits / TEMPERATURE, dim=1),
@@ -72,7 +72,7 @@ def distillation_loss(logits, teacher_logits, activity):
     )
     hard = F.cross_entropy(logits, activity)
     # the gradients of the soft part shrink with the square of the temperature
-    return (TEMPERATURE**2 * soft).lerp(hard, LABEL_SHARE)
+    return (1 - LABEL_SHARE) * TEMPERATURE**2 * soft + LABEL_SHARE * hard
 
 
 def distil(student, loader, optimizer):
@@ -118,11 +118,11 @@ def main():
 
     labelled = TensorDataset(x_train, train_activity)
     teacher_loss = teach(teacher, DataLoader(labelled, BATCH_SIZE, shuffle=True, drop_last=True))
-    teacher_hits = hit_rate(logits_of(teacher, x_held), held_activity)
-    print(f"the teacher recognises {teacher_hits:.1%} of the windows held out")
+    teacher_accuracy = accuracy(logits_of(teacher, x_held), held_activity)
+    print(f"the teacher recognises {teacher_accuracy:.1%} of the windows held out")
 
-    explained = TensorDataset(x_train, train_activity, logits_of(teacher, x_train))
-    loader = DataLoader(explained, BATCH_SIZE, shuffle=True, drop_last=True)
+    with_teacher = TensorDataset(x_train, train_activity, logits_of(teacher, x_train))
+    loader = DataLoader(with_teacher, BATCH_SIZE, shuffle=True, drop_last=True)
     optimizer = torch.optim.SGD(student.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=STUDENT_EPOCHS)
 
@@ -131,11 +131,11 @@ def main():
         train_loss = distil(student, loader, optimizer)
         scheduler.step()
         held_logits = logits_of(student, x_held)
-        held_hits = hit_rate(held_logits, held_activity)
-        history.append({"epoch": epoch, "train_loss": train_loss, "held_out_hits": held_hits})
-        print(f"student, epoch {epoch}: loss {train_loss:.3f}, {held_hits:.1%} of the held-out windows")
+        held_accuracy = accuracy(held_logits, held_activity)
+        history.append({"epoch": epoch, "train_loss": train_loss, "held_out_accuracy": held_accuracy})
+        print(f"student, epoch {epoch}: loss {train_loss:.3f}, {held_accuracy:.1%} of the held-out windows")
 
-    final = {**history[-1], "teacher_loss": teacher_loss, "teacher_hits": teacher_hits}
+    final = {**history[-1], "teacher_loss": teacher_loss, "teacher_accuracy": teacher_accuracy}
     Path("metrics.json").write_text(json.dumps({"history": history, "final": final}, indent=2))
     np.savez(
         "predictions.npz",

@@ -20,11 +20,13 @@ class Traced:
 
     broken: None where a mutant is to be proved, which then has to show a sign by a margin. The mutant's own
         run where a submission is judged: in doubt the sign is still there.
+    redrawn: the run may split its rows otherwise than the original, as a submission may.
     """
 
     run: Run
     original: Baseline
     broken: Run | None = None
+    redrawn: bool = False
 
     @property
     def strict(self) -> bool:

@@ -52,7 +52,7 @@ def rule_by_trace(
     if same_trace(run, original.first) and not run.trace["missing_hooks"]:
         fixed: dict[str, bool | None] = dict.fromkeys(bugs, True)
         return Ruling(SOLVED, fixed, "in_process", SUCCESS + RESTS, facts=facts)
-    traced = Traced(run, original, broken)
+    traced = Traced(run, original, broken, redrawn=True)
     found = {bug: signs()[bug](traced) for bug in bugs}
     fixed = {bug: not finding.present for bug, finding in found.items()}
     problems = tuple(
@@ -107,7 +107,7 @@ def _breaches(run: Run, original: Run, done: float) -> Iterator[Problem]:
 
 def _unconfirmed(bugs: tuple[str, ...], traced: Traced) -> Iterator[Problem]:
     for bug, look in signs().items():
-        if bug not in bugs and look(Traced(traced.run, traced.original)).present:
+        if bug not in bugs and look(Traced(traced.run, traced.original, redrawn=True)).present:
             yield Problem(f"new: {bug}", "another problem has come in with the change")
     lost = lost_share(traced.run, traced.original.first)
     if lost is not None and abs(lost) > FAR and abs(lost) > BEYOND_CHANCE * by_chance(traced):

@@ -129,8 +129,11 @@ SHIFT = 1e-3
 a fifth more rows by a hundredth or so."""
 OF_THE_BUG = 0.25
 """Of a submission: the share of the mutant's shift that it may keep (dividing by n − 1 moves a deviation)."""
-STANDARD = 1e-2
-"""Mean and deviation of standardised columns lie this close to 0 and 1."""
+STANDARD = 1e-4
+"""Mean and deviation of what was standardised lie this close to 0 and 1, over the rows of the statistics."""
+SAMPLING_ERRORS = 5.0
+"""Standard errors by which moments of other rows of the same kind may differ; of a hundred columns the
+farthest lies at three."""
 
 
 def sign(traced: Traced) -> Finding:
@@ -164,11 +167,18 @@ def sign(traced: Traced) -> Finding:
         if repeating > DRAWN_ANEW:
             continue
         floor = SHIFT + BEYOND_REPEATING * repeating
+        elsewhere = traced.broken is None or _shift(traced.broken, original, part) <= floor
         if traced.broken is not None:
             floor = max(floor, OF_THE_BUG * _shift(traced.broken, original, part))
+        if traced.redrawn and moved > floor:
+            if common := _standard(original, part):
+                if common & _standard(run, part):
+                    continue  # of other rows the same statistics are taken
+            elif elsewhere:
+                floor += SAMPLING_ERRORS * _sampling_error(run, original)
         if moved > floor:
             reason = f"training {what} are scaled otherwise than the original's, by {moved:.2g} deviations"
-            if part == "columns" and _standard(original) and not _standard(run):
+            if _standard(original, part) and not _standard(run, part):
                 reason += "; the original's have mean 0 and deviation 1 over the rows it trains on, these not"
             return _shown(traced, "scale", reason, moved, floor)
     return Finding(NAME, False, "the rows trained on, and their scale, are the original's")
@@ -209,9 +219,25 @@ def _shift(run: Run, original: Run, part: str) -> float:
     return moved
 
 
-def _standard(run: Run) -> bool:
-    """Whether the columns trained on have mean 0 and deviation 1 (or stand still)."""
-    columns = run.trace["inputs"]["columns"]
-    return bool(columns) and all(
-        abs(mean) < STANDARD and (abs(spread - 1) < STANDARD or spread < STANDARD) for mean, spread in columns
-    )
+def _standard(run: Run, part: str) -> set[str]:
+    """In which groups what is trained on has mean 0 and deviation 1: by columns, by rows as a whole, or along
+    the first or last axis of a row. What stands still has no deviation, and n − 1 moves one a bit."""
+    seen = run.trace["inputs"]
+    wide = STANDARD + 1 / max(number(run, "inputs", "trained_on"), 1.0)
+    groups = {"columns": seen[part], **(seen["pools"] if part == "columns" else {})}
+    return {
+        name
+        for name, moments in groups.items()
+        if moments
+        and all(
+            abs(mean) < STANDARD and (abs(spread - 1) < wide or 0 <= spread < STANDARD)
+            for mean, spread in moments
+        )
+        and any(spread >= STANDARD for _mean, spread in moments)
+    }
+
+
+def _sampling_error(run: Run, original: Run) -> float:
+    """Of the difference of two means, in deviations, where each is over rows of its own."""
+    rows = [max(number(one, "inputs", "trained_on"), 1.0) for one in (run, original)]
+    return math.sqrt(sum(1 / count for count in rows))

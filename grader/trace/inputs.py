@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,35 +25,69 @@ MOST_ROWS = 500_000
 MOST_COLUMNS = 64
 """Columns of a row whose mean and deviation are taken; of a wider row, evenly spaced ones."""
 
-Sample = npt.NDArray[np.float64]
+Numbers = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What is kept of some rows.
+
+    columns: (rows, at most MOST_COLUMNS). pools: sums and sums of squares, each (rows, groups), of all
+    numbers of a row (`row`), and of rows with more than one axis those at each place of the first and of the
+    last (`first`, `last`): channels may be either. sizes: how many numbers one such sum is over.
+    """
+
+    columns: Numbers
+    pools: Mapping[str, tuple[Numbers, Numbers]]
+    sizes: Mapping[str, int]
+
+    def __len__(self) -> int:
+        return len(self.columns)
 
 
 def sample_of(tensor: torch.Tensor) -> Sample | None:
-    """Some columns of each row (n, at most MOST_COLUMNS); None without numbers (call inside `Quiet`)."""
+    """Numbers of each row; None where it holds none (call inside `Quiet`)."""
     plain = Base.detach(tensor)
     if plain.layout != torch.strided or not Base.dim(plain) or not Base.numel(plain) or plain.is_complex():
         return None
-    flat = Base.reshape(plain, (Base.size(plain, 0), -1))
-    step = -(-Base.size(flat, 1) // MOST_COLUMNS)
-    some = flat[:, ::step]
-    found: Sample = Base.numpy(Base.contiguous(Base.cpu(Base.double(some))))
-    return found
+    values: Numbers = Base.numpy(Base.contiguous(Base.cpu(Base.double(plain))))
+    flat = values.reshape(len(values), -1)
+    step = -(-flat.shape[1] // MOST_COLUMNS)
+    pools, sizes = {}, {}
+    with np.errstate(all="ignore"):
+        for name, grouped in _groups(values, flat):
+            pools[name] = grouped.sum(axis=2), np.square(grouped).sum(axis=2)
+            sizes[name] = grouped.shape[2]
+    return Sample(flat[:, ::step].copy(), pools, sizes)
+
+
+def _groups(values: Numbers, flat: Numbers) -> Iterator[tuple[str, Numbers]]:
+    """Each kind of groups, as (rows, groups, numbers)."""
+    rows = len(values)
+    yield "row", flat[:, None, :]
+    if values.ndim > 2:
+        if values.shape[1] <= MOST_COLUMNS:
+            yield "first", values.reshape(rows, values.shape[1], -1)
+        if values.shape[-1] <= MOST_COLUMNS:
+            yield "last", values.reshape(rows, -1, values.shape[-1]).swapaxes(1, 2)
 
 
 class Moments:
     """Count, sum and sum of squares of the columns of rows, each width apart."""
 
     def __init__(self) -> None:
-        self._sums: dict[int, tuple[int, Sample, Sample]] = {}
+        self._sums: dict[int, tuple[int, Numbers, Numbers]] = {}
 
-    def add(self, sample: Sample) -> None:
-        width = sample.shape[1]
-        count, total, squares = self._sums.get(width, (0, np.zeros(width), np.zeros(width)))
+    def add(self, sums: Numbers, squares: Numbers | None = None, each: int = 1) -> None:
+        """Rows, (n, width): numbers, or with `squares` sums over `each` of them, and over their squares."""
+        width = sums.shape[1]
+        count, total, squared = self._sums.get(width, (0, np.zeros(width), np.zeros(width)))
         with np.errstate(all="ignore"):
+            squares = np.square(sums) if squares is None else squares
             self._sums[width] = (
-                count + len(sample),
-                total + sample.sum(axis=0),
-                squares + np.square(sample).sum(axis=0),
+                count + len(sums) * each,
+                total + sums.sum(axis=0),
+                squared + squares.sum(axis=0),
             )
 
     def summary(self) -> list[list[float]]:
@@ -80,6 +116,7 @@ class Inputs:
         """Row → how many backward calls there had been when it was first evaluated."""
         self._pending: dict[int, tuple[int, Keys]] = {}
         self._columns = Moments()
+        self._pools: defaultdict[str, Moments] = defaultdict(Moments)
         self._targets = Moments()
         self.complete = True
 
@@ -94,7 +131,9 @@ class Inputs:
             return
         self._trained.update(names)
         if fresh and sample is not None and len(sample) == len(names):
-            self._columns.add(sample[fresh])
+            self._columns.add(sample.columns[fresh])
+            for name, (sums, squares) in sample.pools.items():
+                self._pools[name].add(sums[fresh], squares[fresh], sample.sizes[name])
 
     def evaluated(self, keys: Keys) -> None:
         """No gradient will be taken of these rows' outputs."""
@@ -110,7 +149,7 @@ class Inputs:
         """An elementwise loss that can be differentiated was given this target."""
         found = sample_of(Base.reshape(Base.detach(tensor), (-1, 1)))
         if found is not None:
-            self._targets.add(found)
+            self._targets.add(found.columns)
 
     def _evaluate(self, keys: Keys, clock: int) -> None:
         for key in keys.tolist():
@@ -121,7 +160,7 @@ class Inputs:
 
     def summary(self) -> dict[str, Any]:
         """For the record: `evaluated_only` were evaluated and never trained on; `kept_for_the_end` of them
-        not before the last backward. `columns`, `targets`: see `Moments.summary`."""
+        not before the last backward. `columns`, `pools`, `targets`: see `Sample` and `Moments.summary`."""
         for clock, keys in self._pending.values():
             self._evaluate(keys, clock)
         self._pending.clear()
@@ -134,5 +173,6 @@ class Inputs:
             "evaluated_only": len(only),
             "kept_for_the_end": sum(at >= end for at in only.values()),
             "columns": self._columns.summary(),
+            "pools": {name: pool.summary() for name, pool in sorted(self._pools.items())},
             "targets": self._targets.summary(),
         }

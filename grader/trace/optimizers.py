@@ -78,8 +78,7 @@ class Optimizers:
                 self.step_cpu += 1
             self._leaves.see_stepped(parameters)
             with Quiet():
-                # an optimizer of the script's own may work in its gradients; torch's leave them as they are
-                self._usage.after_step(look=type(optimizer).__module__.startswith("torch.optim."))
+                self._usage.after_step(optimizer)
                 if self._mixture.any_mixed:
                     self._mixture.moved(parameters)
         except Exception as error:

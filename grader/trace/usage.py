@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch.optim import Optimizer
 
 from .gradients import is_nonzero
 
@@ -29,6 +30,16 @@ def _unlike(used: torch.Tensor, computed: torch.Tensor) -> bool:
     product = float((used.double() * computed.double()).sum())
     size = float(used.double().norm() * computed.double().norm())
     return size > 0 and not product >= ALIKE * size
+
+
+def _lookahead(optimizer: Optimizer, parameter: torch.Tensor) -> torch.Tensor | None:
+    """What Nesterov's momentum adds to a gradient, where it is asked for."""
+    for group in optimizer.param_groups:
+        if group.get("nesterov") and any(one is parameter for one in group["params"]):
+            buffer = optimizer.state.get(parameter, {}).get("momentum_buffer")
+            if isinstance(buffer, torch.Tensor) and buffer.shape == parameter.shape:
+                return buffer * float(group["momentum"])
+    return None
 
 
 class Usage:
@@ -122,15 +133,21 @@ class Usage:
             total.zero_()
             return
 
-    def after_step(self, *, look: bool) -> None:
-        """It did. A hook of its own may have changed them after `before_step` looked."""
+    def after_step(self, optimizer: Optimizer) -> None:
+        """It did. A hook of its own may have changed them after `before_step` looked.
+
+        An optimizer of the script's own may work in its gradients; torch's leave them as they are, but for
+        SGD on several tensors at once, which adds Nesterov's share of the momentum to them.
+        """
         using, self._using = self._using, None
-        if using is None or not look:
+        if using is None or not type(optimizer).__module__.startswith("torch.optim."):
             return
         parameter, total = using
         used = parameter.grad
-        if used is not None and used.layout == torch.strided and used.shape == total.shape:
-            self.unlike += _unlike(used, total)
+        if used is None or used.layout != torch.strided or used.shape != total.shape:
+            return
+        lookahead = _lookahead(optimizer, parameter)
+        self.unlike += _unlike(used, total) and (lookahead is None or _unlike(used - lookahead, total))
 
     def summary(self) -> dict[str, int]:
         return {"steps": self.steps, "unlike": self.unlike, "looked": self.looked, "erased": self.erased}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -123,6 +124,30 @@ def test_scales_are_compared_and_not_the_text(grader: Grader, leakage: OwnTask) 
     assert verdict.rung in (0.20, 0.60) and verdict.root_cause_fixed == {"data_leakage": False}
     other = CLEAN.replace("X[train_rows].mean(axis=0)", "X.mean(axis=0) + 0.001")
     assert graded(grader, leakage, other).rung == 0.60
+
+
+POOLED = CLEAN.replace("X[train_rows].mean(axis=0)", "X[train_rows].mean()").replace(
+    "X[train_rows].std(axis=0)", "X[train_rows].std()"
+)
+OTHER_ROWS = ("np.random.seed(0)", "np.random.seed(5)")
+
+
+def test_a_fix_may_split_the_rows_otherwise(grader: Grader, scripts: Path, tmp_path: Path) -> None:
+    """One mean for all columns: those of other rows differ from column to column, and it is theirs still."""
+    folder = shutil.copytree(scripts / "notebook", tmp_path / "pooled")
+    (folder / "train.py").write_text(POOLED)
+    made = own_task_of_variant(OwnScript(read_own(folder)).unverified(OwnRequest.of("leakage", 1)))
+    mutant = POOLED.replace("X[train_rows].mean()", "X.mean()")
+    task = replace(made, broken=Workspace.of({"train.py": mutant}, "train.py"))
+    assert graded(grader, task, POOLED.replace(*OTHER_ROWS)).solved
+    assert graded(grader, task, mutant.replace(*OTHER_ROWS)).rung == 0.60
+    zero = replace(
+        own_task_of_variant(OwnScript(read_own(folder)).unverified(OwnRequest.of("zero_grad", 1))),
+        broken=Workspace.of({"train.py": POOLED.replace(ZERO, "")}, "train.py"),
+    )
+    assert graded(grader, zero, POOLED.replace(*OTHER_ROWS)).solved
+    unscaled = POOLED.replace("(X[train_rows] - mu) / sd", "X[train_rows] / 1000")
+    assert graded(grader, zero, unscaled).rung == 0.80
 
 
 def test_what_is_evaluated_must_stay(grader: Grader, leakage: OwnTask) -> None:

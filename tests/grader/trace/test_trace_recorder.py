@@ -172,14 +172,34 @@ def test_plain_tensors_trained_by_hand_are_parameters_and_inputs_are_not() -> No
     assert record["mixture"] == {"violations": 0, "first_backward": None, "leaves": 4}
 
 
+@pytest.mark.parametrize("foreach", [False, True])
+def test_nesterovs_share_of_the_momentum_is_no_other_gradient(foreach: bool) -> None:
+    """On several tensors at once, as on an accelerator, SGD adds it to the gradients themselves."""
+
+    def program() -> None:
+        model = mlp()
+        optimizer = torch.optim.SGD(model.parameters(), 1e-2, momentum=0.95, nesterov=True, foreach=foreach)
+        for _ in range(4):
+            for start in range(0, 64, 8):
+                optimizer.zero_grad()
+                F.cross_entropy(model(ROWS[start : start + 8]), LABELS[start : start + 8]).backward()
+                optimizer.step()
+
+    used = observe(program)["used_gradients"]
+    assert used["steps"] > 16 and used["unlike"] == 0
+
+
+@pytest.mark.parametrize("settings", [{}, {"momentum": 0.9, "nesterov": True, "foreach": True}])
 @pytest.mark.parametrize("register", ["register_step_pre_hook", "register_step_post_hook"])
-def test_gradients_that_a_hook_of_the_optimizer_changes_are_seen(register: str) -> None:
+def test_gradients_that_a_hook_of_the_optimizer_changes_are_seen(
+    register: str, settings: dict[str, object]
+) -> None:
     torch.manual_seed(2)
     noise: list[torch.Tensor] = []
 
     def program() -> None:
         model = mlp()
-        optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+        optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, **settings)
         weight = max(model.parameters(), key=torch.numel)
 
         def change(*_: object) -> None:
