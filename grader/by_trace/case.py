@@ -33,6 +33,11 @@ class Traced:
         return self.broken is not None
 
     @property
+    def unasked(self) -> bool:
+        """A problem that a submission is not asked to mend: nothing is known of how it came in, if it did."""
+        return self.redrawn and self.broken is None
+
+    @property
     def same_losses(self) -> bool:
         theirs = self.original.first.trace.get("losses_digest")
         return bool(self.run.trace.get("losses_digest") == theirs)

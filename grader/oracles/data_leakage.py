@@ -122,6 +122,9 @@ def loss_change(one: Observed, other: Observed) -> float:
 
 FEWER_ROWS = 0.9
 """Of the rows that the original only evaluates, the share that may be left in another run."""
+FEW, MANY = 0.02, 0.5
+"""Shares of the evaluated and of the trained rows between which what is both is a leak: fewer may be rows
+that are alike, and who evaluates more of what is trained on measures the training part."""
 STILL_EVALUATES = 0.5
 """Share of the rows which the original evaluates that a run must evaluate for its rows to be compared."""
 SHIFT = 1e-3
@@ -131,6 +134,8 @@ OF_THE_BUG = 0.25
 """Of a submission: the share of the mutant's shift that it may keep (dividing by n − 1 moves a deviation)."""
 STANDARD = 1e-4
 """Mean and deviation of what was standardised lie this close to 0 and 1, over the rows of the statistics."""
+MORE_ROWS = 1.02
+"""Times as many different rows as the original's may be there where they are split otherwise."""
 SAMPLING_ERRORS = 5.0
 """Standard errors by which moments of other rows of the same kind may differ; of a hundred columns the
 farthest lies at three."""
@@ -155,6 +160,11 @@ def sign(traced: Traced) -> Finding:
     if theirs and evaluates and ours < FEWER_ROWS * theirs:
         reason = f"{theirs:.0f} evaluated rows are never trained on in the original, {ours:.0f} are here"
         return _shown(traced, "rows", reason, 1 - ours / theirs, 1 - FEWER_ROWS)
+    ours, theirs = (_on_both_sides(one) for one in (run, original))
+    few = FEW * number(run, "inputs", "evaluated") < ours < MANY * number(run, "inputs", "trained_on")
+    if traced.strict and few and not theirs:
+        reason = f"the original trains on no row that it evaluates, {ours:.0f} are trained on here"
+        return _shown(traced, "rows", reason, ours, 0.0)
     kept, theirs = (number(one, "inputs", "kept_for_the_end") for one in (run, original))
     if theirs and evaluates and kept < FEWER_ROWS * theirs:
         reason = (
@@ -172,7 +182,7 @@ def sign(traced: Traced) -> Finding:
             floor = max(floor, OF_THE_BUG * _shift(traced.broken, original, part))
         if traced.redrawn and moved > floor:
             if common := _standard(original, part):
-                if common & _standard(run, part):
+                if common & _standard(run, part) and _rows(run) <= MORE_ROWS * _rows(original):
                     continue  # of other rows the same statistics are taken
             elif elsewhere:
                 floor += SAMPLING_ERRORS * _sampling_error(run, original)
@@ -235,6 +245,16 @@ def _standard(run: Run, part: str) -> set[str]:
         )
         and any(spread >= STANDARD for _mean, spread in moments)
     }
+
+
+def _on_both_sides(run: Run) -> float:
+    """Different rows that are evaluated and trained on."""
+    return number(run, "inputs", "evaluated") - number(run, "inputs", "evaluated_only")
+
+
+def _rows(run: Run) -> float:
+    """All different rows. Held-out ones that are trained on, moved by a little, are there twice."""
+    return number(run, "inputs", "trained_on") + number(run, "inputs", "evaluated_only")
 
 
 def _sampling_error(run: Run, original: Run) -> float:

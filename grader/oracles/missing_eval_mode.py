@@ -84,7 +84,8 @@ def sign(traced: Traced) -> Finding:
     """Evaluation forwards with dropout or batch norm in training mode, where the original has none.
 
     Where the original itself has such forwards (it measures its training rows so, say), those on rows that
-    are not trained on count.
+    are not trained on count; and where nobody asked, since a model may be tried on a few training rows first,
+    to make lazy parameters or to print shapes.
     """
     run, original = traced.run, traced.original.first
     if not run.finished:
@@ -93,7 +94,7 @@ def sign(traced: Traced) -> Finding:
     ours, theirs = ([number(one, "eval_forwards", kind) for kind in kinds] for one in (run, original))
     layers = run.trace["eval_forwards"]["noisy_layers"]
     facts = {"noisy_calls": ours[0], "noisy_rows": ours[1], "noisy_layers": layers}
-    which = 1 if theirs[0] else 0
+    which = 1 if theirs[0] or traced.unasked else 0
     if not ours[which]:
         return Finding(NAME, False, "no noise in an evaluation that the original has not", facts=facts)
     reason = f"{ours[0]:.0f} evaluation forwards ran {', '.join(layers)} in training mode"

@@ -67,6 +67,9 @@ def sign(traced: Traced) -> Finding:
     for kind, what in kinds.items():
         ours = number(traced.run, "devices", f"{kind}_cpu")
         theirs = [number(traced.original.first, "devices", f"{kind}_{where}") for where in ("cpu", "cuda")]
+        on_accelerator = number(traced.run, "devices", f"{kind}_cuda")
+        if traced.unasked and kind == "eval" and on_accelerator >= theirs[1]:
+            continue  # the model was tried, beside all that the original evaluates
         if ours and theirs[1] and not theirs[0]:
             reason = f"{ours:.0f} {what} ran on the CPU, none of the original's did"
             return Finding(NAME, True, reason, ours, 1.0)
