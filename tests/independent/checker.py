@@ -241,7 +241,9 @@ class Checker:
         turned = self._run(files, entrypoint, _turned(spec, data, held_out, order), device)
         same_model = leak is None
         if turned.finished and turned.predictions is not None and turned.training() == run.training():
-            same_model = np.array_equal(turned.predictions["output"], run.predictions["output"])
+            same_model = np.array_equal(
+                turned.predictions["output"], run.predictions["output"], equal_nan=True
+            )
             if not same_model:
                 leak = leak or "predictions of held-out rows changed with held-out labels alone"
             elif (strayed := _strayed(run, turned, order)) is not None:

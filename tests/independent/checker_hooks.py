@@ -179,6 +179,8 @@ def _agree(found: list[Any], sums: list[Any]) -> bool:
     if not all(np.isfinite(one).all() and np.isfinite(total).all() for one, total in flat):
         return True  # an exploded gradient says nothing about where it came from
     size = max(float(np.sqrt(sum(total @ total for _, total in flat))), np.finfo(np.float64).tiny)
+    if size >= float(np.finfo(np.float32).max) ** 0.5:
+        return True  # so has one whose norm overflows: clipping leaves nothing of it
     largest = max((float(np.abs(one).max()) for one, _ in flat if one.size), default=0.0)
     if all(np.allclose(one, total.clip(-largest, largest), rtol=1e-4, atol=0) for one, total in flat):
         return largest > 0

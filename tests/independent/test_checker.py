@@ -159,6 +159,18 @@ SILENT = {
             ),
         ),
     ),
+    "outputs that are no numbers": (
+        "ad_clicks",
+        "training_collapse",
+        "below the floor",
+        (
+            (
+                "train.py",
+                "        loss.backward()\n",
+                '        loss = loss * float("nan")\n        loss.backward()\n',
+            ),
+        ),
+    ),
     "prediction keeps an axis": (
         "machine_gru",
         "shape_mismatch",
