@@ -7,6 +7,7 @@ rests on a trace that was recorded in the submission's own process, and the feed
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from ..evidence import Run
 from ..oracles.base import signs
@@ -106,8 +107,9 @@ def _breaches(run: Run, original: Run, done: float) -> Iterator[Problem]:
 
 
 def _unconfirmed(bugs: tuple[str, ...], traced: Traced) -> Iterator[Problem]:
+    unasked = replace(traced, broken=None)
     for bug, look in signs().items():
-        if bug not in bugs and look(Traced(traced.run, traced.original, redrawn=True)).present:
+        if bug not in bugs and look(unasked).present:
             yield Problem(f"new: {bug}", "another problem has come in with the change")
     lost = lost_share(traced.run, traced.original.first)
     if lost is not None and abs(lost) > FAR and abs(lost) > BEYOND_CHANCE * by_chance(traced):

@@ -177,9 +177,9 @@ def sign(traced: Traced) -> Finding:
         if repeating > DRAWN_ANEW:
             continue
         floor = SHIFT + BEYOND_REPEATING * repeating
-        elsewhere = traced.broken is None or _shift(traced.broken, original, part) <= floor
-        if traced.broken is not None:
-            floor = max(floor, OF_THE_BUG * _shift(traced.broken, original, part))
+        of_the_bug = 0.0 if traced.broken is None else _shift(traced.broken, original, part)
+        elsewhere = of_the_bug <= floor
+        floor = max(floor, OF_THE_BUG * of_the_bug)
         if traced.redrawn and moved > floor:
             if common := _standard(original, part):
                 if common & _standard(run, part) and _rows(run) <= MORE_ROWS * _rows(original):

@@ -45,12 +45,20 @@ class Sample:
         return len(self.columns)
 
 
-def sample_of(tensor: torch.Tensor) -> Sample | None:
-    """Numbers of each row; None where it holds none (call inside `Quiet`)."""
+def _numbers(tensor: torch.Tensor) -> Numbers | None:
+    """A tensor as numpy has it; None where it holds no rows of real numbers."""
     plain = Base.detach(tensor)
     if plain.layout != torch.strided or not Base.dim(plain) or not Base.numel(plain) or plain.is_complex():
         return None
     values: Numbers = Base.numpy(Base.contiguous(Base.cpu(Base.double(plain))))
+    return values
+
+
+def sample_of(tensor: torch.Tensor) -> Sample | None:
+    """Numbers of each row; None where it holds none (call inside `Quiet`)."""
+    values = _numbers(tensor)
+    if values is None:
+        return None
     flat = values.reshape(len(values), -1)
     step = -(-flat.shape[1] // MOST_COLUMNS)
     pools, sizes = {}, {}
@@ -147,9 +155,9 @@ class Inputs:
 
     def target(self, tensor: torch.Tensor) -> None:
         """An elementwise loss that can be differentiated was given this target."""
-        found = sample_of(Base.reshape(Base.detach(tensor), (-1, 1)))
-        if found is not None:
-            self._targets.add(found.columns)
+        values = _numbers(Base.reshape(Base.detach(tensor), (-1, 1)))
+        if values is not None:
+            self._targets.add(values)
 
     def _evaluate(self, keys: Keys, clock: int) -> None:
         for key in keys.tolist():

@@ -134,7 +134,8 @@ def test_swapped_rows_are_rows_of_the_same_kind(job: JobSpec, labels: bool) -> N
         if job.fields[[field.name for field in job.fields].index(name)].kind == "continuous":
             ends = [np.stack([one.min(0), one.max(0)]) for one in (flat, flat[~inside], new)]
             alone = (ends[0] != ends[1]).any(0)  # columns whose ends only held-out rows reach
-            assert (ends[0] != ends[2]).any(0)[alone].all()
+            moved = (ends[0] != ends[2]).any(0)
+            assert moved[alone].all() and (moved.mean() > 0.2 or not alone.any())
             assert (flat.mean(0) != new.mean(0)).mean() > 0.9
 
 
