@@ -7,29 +7,21 @@ test_every_class, twenty.
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from itertools import combinations
-from pathlib import Path
-from queue import Queue
 from typing import Any
 
 import pytest
 
-from mldebug.factory import Exhausted, Request, Tally, Variant, can_host, outcomes
+from mldebug.factory import Exhausted, Request, Tally, can_host, outcomes
 from mldebug.mutators.base import bug_classes
 from mldebug.seeds import Draw
 
-_spec = importlib.util.spec_from_file_location("every_class", Path(__file__).with_name("test_every_class.py"))
-assert _spec is not None and _spec.loader is not None
-every_class = importlib.util.module_from_spec(_spec)
-sys.modules["every_class"] = every_class
-_spec.loader.exec_module(every_class)
+from .judging import FRESH, judges
 
 SEED = 20
 SIZES = (1,) * 16 + (2,) * 3 + (3,)
@@ -46,26 +38,8 @@ def drawn_set(index: int) -> tuple[str, ...]:
     return draw.choose([bugs for bugs in combinations(bug_classes(), size) if can_host(bugs)])
 
 
-@pytest.fixture(scope="module")
-def judge(checker_module: Any) -> Any:
-    """Two checkers; a call waits for the one that is free."""
-    idle: Queue[Any] = Queue()
-
-    def judged(variant: Variant) -> list[str]:
-        checker = idle.get()
-        try:
-            return every_class.judged(checker, variant, every_class.FRESH + variant.index)
-        finally:
-            idle.put(checker)
-
-    with ExitStack() as stack:
-        for _ in range(2):
-            idle.put(stack.enter_context(checker_module.Checker()))
-        yield judged
-
-
 def test_no_dud_and_no_failing_reference_among_variants_drawn_at_random(
-    pytestconfig: pytest.Config, judge: Any, evidence: Callable[[str, dict[str, Any]], None]
+    pytestconfig: pytest.Config, checker_module: Any, evidence: Callable[[str, dict[str, Any]], None]
 ) -> None:
     deep = pytestconfig.getoption("--deep")
     drawn, every = (DEEP_DRAWN, DEEP_EVERY) if deep else (DRAWN, EVERY)
@@ -86,8 +60,9 @@ def test_no_dud_and_no_failing_reference_among_variants_drawn_at_random(
         if index % 100 == 99:
             print(index + 1, round(time.monotonic() - started), dict(tally.reasons), none, file=sys.stderr)
     generated = time.monotonic() - started
-    with ThreadPoolExecutor(2) as threads:
-        against = [one for found in threads.map(judge, again) for one in found]
+    with judges(checker_module) as judge, ThreadPoolExecutor(2) as threads:
+        seeds = [FRESH + variant.index for variant in again]
+        against = [one for found in threads.map(judge, again, seeds) for one in found]
     figures = {
         "requested": drawn,
         "emitted": tally.emitted,

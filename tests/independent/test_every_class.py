@@ -10,9 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from itertools import combinations
-from queue import Queue
 from typing import Any
 
 import pytest
@@ -22,11 +20,10 @@ from mldebug.clean_scripts.library import job_names
 from mldebug.factory import Request, Tally, Variant, generate_many
 from mldebug.mutators.base import bug_classes
 
+from .judging import FRESH, judged, judges
+
 SETS = [(bug,) for bug in bug_classes()] + list(combinations(bug_classes(), 2))
 SEED = 11
-FRESH = 990_000_001
-"""Data seeds that no variant of these tests draws for itself (they are 32-bit hashes)."""
-
 DEEP_SEEDS, DEEP_DATA = 10, 3
 
 
@@ -35,25 +32,6 @@ def sampled() -> list[Any]:
     return [
         pytest.param(bugs, id="+".join(bugs), marks=[pytest.mark.deep] if len(bugs) > 1 and index % 3 else [])
         for index, bugs in enumerate(SETS)
-    ]
-
-
-def judged(checker: Any, variant: Variant, data_seed: int) -> list[str]:
-    """What the checker holds against the engine's claim: nothing, if it agrees."""
-    shared = (variant.entrypoint, variant.script, variant.device, variant.bugs, data_seed)
-    mutant = checker.judge(dict(variant.files), dict(variant.reference), *shared)
-    reference = checker.judge(dict(variant.reference), dict(variant.reference), *shared)
-    against = []
-    if not mutant.broken:
-        against.append(f"mutant not broken: {mutant}")
-    if len(variant.bugs) == 1 and mutant.per_bug[variant.bugs[0]] is None:
-        against.append(f"no sign of its class: {mutant}")
-    if mutant.healthy:
-        against.append(f"mutant healthy: {mutant}")
-    if reference.broken or not reference.healthy:
-        against.append(f"reference not healthy: {reference}")
-    return [
-        f"{variant.id} seed {variant.seed} {variant.script} {variant.injections}: {one}" for one in against
     ]
 
 
@@ -87,17 +65,10 @@ def test_ten_seeds_of_every_class_and_pair_hold_on_fresh_data(
     tally, per_set, started = Tally(), Counter[str](), time.monotonic()
     against: list[str] = []
     manifestations: Counter[str] = Counter()
-    with ExitStack() as stack:
-        idle: Queue[Any] = Queue()
-        for _ in range(2):
-            idle.put(stack.enter_context(checker_module.Checker()))
+    with judges(checker_module) as judge_once:
 
         def judge(variant: Variant) -> list[str]:
-            checker = idle.get()
-            try:
-                return [one for data in range(DEEP_DATA) for one in judged(checker, variant, FRESH + data)]
-            finally:
-                idle.put(checker)
+            return [one for data in range(DEEP_DATA) for one in judge_once(variant, FRESH + data)]
 
         made = []
         for variant in generate_many(requests, jobs=2):

@@ -7,12 +7,9 @@ some seconds.
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections import Counter
 from collections.abc import Callable
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,11 +22,7 @@ from mldebug.factory import Request, verified
 from mldebug.grader.runner import Pool
 from mldebug.mutators.base import bug_classes
 
-_spec = importlib.util.spec_from_file_location("every_class", Path(__file__).with_name("test_every_class.py"))
-assert _spec is not None and _spec.loader is not None
-every_class = importlib.util.module_from_spec(_spec)
-sys.modules["every_class"] = every_class
-_spec.loader.exec_module(every_class)
+from .judging import judged
 
 BUG_SETS = [names for size in (1, 2, 3) for names in combinations(bug_classes(), size)]
 
@@ -57,7 +50,7 @@ def test_every_mutant_fails_and_every_reference_passes(
             return
         counts[f"{len(bugs)} bugs"] += 1
         counts["attempted"] += variant.attempt + 1
-        found = every_class.judged(checker, variant, data_seed)
+        found = judged(checker, variant, data_seed)
         against.extend(found)
         assert found == []
 
