@@ -42,7 +42,8 @@ def bench() -> None:
     "--outcomes",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="How agents fared, for the levels: JSON, {task id: {agent: rung}}; may be repeated.",
+    help="How agents fared, for the levels: a folder of `bench run`, or JSON, {task id: {agent: rung}}; may "
+    "be repeated.",
 )
 @click.option(
     "--private",

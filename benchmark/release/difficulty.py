@@ -22,6 +22,9 @@ or two lines."""
 
 RUNGS = (WRONG_CLASS, NO_START, NO_END, NOT_FIXED, NOT_CONFIRMED, SOLVED)
 
+NOT_TRYING = ("null", "oracle", "random")
+"""Agents that say nothing of how hard a task is: one knows the answer, two do not look for it."""
+
 Outcomes = Mapping[str, Mapping[str, float]]
 """Task id → agent → the rung it ended on."""
 
@@ -67,20 +70,17 @@ def _by_traits(traits: Mapping[str, Any]) -> int:
 
 
 def read_outcomes(paths: Sequence[Path]) -> dict[str, dict[str, float]]:
-    """How agents fared, from JSON files of the form `{task id: {agent: rung}}`; several are taken together.
+    """How agents fared; several paths are taken together.
+
+    paths: folders of finished runs, whose agents are called `rules@5` by the steps they had (`NOT_TRYING`
+    are left out); or JSON files of the form `{task id: {agent: rung}}`.
 
     Raises:
-        UsageError: a file cannot be read or has another form, or two disagree.
+        UsageError: a path cannot be read or has another form, or two disagree.
     """
     found: dict[str, dict[str, float]] = {}
     for path in paths:
-        try:
-            content = json.loads(path.read_text("utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise UsageError(f"--outcomes {path}: cannot be read as JSON ({error})") from None
-        if not isinstance(content, dict) or not all(isinstance(one, dict) for one in content.values()):
-            raise UsageError(f"--outcomes {path}: must hold one object: {{task id: {{agent: rung}}}}")
-        for id, agents in content.items():
+        for id, agents in (_of_run(path) if path.is_dir() else _of_file(path)).items():
             for agent, rung in agents.items():
                 if isinstance(rung, bool) or rung not in RUNGS:
                     raise UsageError(
@@ -93,3 +93,24 @@ def read_outcomes(paths: Sequence[Path]) -> dict[str, dict[str, float]]:
                         f"{found[id][agent]} in another file; name each agent's runs otherwise"
                     )
     return found
+
+
+def _of_run(folder: Path) -> dict[str, dict[str, float]]:
+    from ..report.reading import read
+
+    found: dict[str, dict[str, float]] = {}
+    for one in read([folder]).outcomes:
+        if (agent := str(one.record["agent"])) not in NOT_TRYING:
+            steps = one.run.mark["rules"]["budget"]
+            found.setdefault(one.task, {})[f"{agent}@{steps}"] = one.rung
+    return found
+
+
+def _of_file(path: Path) -> dict[str, dict[str, float]]:
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"--outcomes {path}: cannot be read as JSON ({error})") from None
+    if not isinstance(content, dict) or not all(isinstance(one, dict) for one in content.values()):
+        raise UsageError(f"--outcomes {path}: must hold one object: {{task id: {{agent: rung}}}}")
+    return content

@@ -65,6 +65,11 @@ ERASED_SHARE = 0.1
 """Share of the steps that found a parameter's gradient erased after it was computed: none in correct ones."""
 
 
+DISCARDED_SHARE = 0.25
+"""Share of the backward calls whose gradients were cleared before a step: the rest of an epoch that does not
+fill a group of micro-batches is less, and so are batches that are left out for what their loss is."""
+
+
 UNDAMPED = 0.9999
 """Momentum from which on a buffer is the sum that the bug kept in `.grad`; 0.99 is the largest in use."""
 
@@ -80,6 +85,8 @@ def still_there(repair: Repair) -> str | None:
         return f"{used['unlike']} of {used['steps']} steps used gradients that are not those computed"
     if used.get("erased", 0) > ERASED_SHARE * max(used.get("looked", 0), 1):
         return f"{used['erased']} of {used['looked']} steps found gradients erased that had been computed"
+    if used.get("discarded", 0) > DISCARDED_SHARE * max(used.get("backwards", 0), 1):
+        return f"the gradients of {used['discarded']} of {used['backwards']} backward calls were never used"
     momentum = repair.submission.hidden.trace.get("momentum")
     if isinstance(momentum, int | float) and momentum >= UNDAMPED:
         return f"a momentum of {momentum:g} adds up all gradients there ever were"
@@ -135,6 +142,9 @@ def _used_others(run: Run, original: Run) -> str | None:
     erased, looked = number(run, "used_gradients", "erased"), number(run, "used_gradients", "looked")
     if erased > ERASED_SHARE * max(looked, 1) and not number(original, "used_gradients", "erased"):
         return f"{erased:.0f} of {looked:.0f} steps found gradients erased that had been computed"
+    discarded, calls = (number(run, "used_gradients", name) for name in ("discarded", "backwards"))
+    if discarded > DISCARDED_SHARE * max(calls, 1) and not number(original, "used_gradients", "discarded"):
+        return f"the gradients of {discarded:.0f} of {calls:.0f} backward calls were never used"
     momentum = number(run, "momentum")
     if momentum >= UNDAMPED > number(original, "momentum"):
         return f"a momentum of {momentum:g} adds up all gradients there ever were"

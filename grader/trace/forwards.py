@@ -131,6 +131,9 @@ class Forwards:
         self.training = Tally(only_noisy_rows=False)
         self.evaluation = Tally(only_noisy_rows=True)
         self.swallowed = 0
+        """Exceptions that left a module, counted once each however far they went."""
+        self._raised = 0
+        """Which one was counted last."""
         self.noise_outside = 0
         """Noisy calls outside every module, with gradients off: each may stand for any number of rows."""
         self.clock: Callable[[], int] = int
@@ -151,6 +154,7 @@ class Forwards:
 
     def before(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         try:
+            self._raised = 0
             thread, frame = self._thread, sys._getframe(1)
             stack = thread.stack
             if stack:
@@ -178,6 +182,10 @@ class Forwards:
         try:
             thread = self._thread
             stack = thread.stack
+            raised = sys.exc_info()[1] if len(rest) == 1 else None
+            if stack and raised is not None and raised is not stack[0].handled:
+                self.swallowed += id(raised) != self._raised
+                self._raised = id(raised)
             if not stack or module is not stack[-1].module:
                 if not stack or module is not stack[0].module:
                     return
@@ -188,9 +196,7 @@ class Forwards:
             forward, thread.forward = thread.forward, None
             if forward is None:
                 return
-            raised = sys.exc_info()[1]
             if raised is not None and raised is not entry.handled:
-                self.swallowed += 1
                 return
             kwargs = rest[0] if len(rest) == 2 else {}
             self._describe(forward, module, args, kwargs, rest[-1])

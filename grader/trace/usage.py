@@ -4,7 +4,8 @@ A mixture that is kept by hand, outside `.grad`, passes the mixture rule. Here t
 each backward reaches are followed: what was computed for them since the last step (or since they were
 cleared) is added up, and at the step compared with the gradient that is there. Clipping, scaling and decay
 keep the direction; a sum over the past does not. And a gradient that was computed for a parameter must still
-be there when that is stepped.
+be there when that is stepped; what was cleared before the step, and is no part of the gradient used there,
+was computed for nothing.
 """
 
 from __future__ import annotations
@@ -24,6 +25,11 @@ FOLLOWED = 4
 ALIKE = 0.5
 """Cosine from which on a used gradient counts as the computed one. Clipping by value keeps it above 0.6; a
 sum over an epoch or more lies at 0.1 to 0.6, once it has run for a while."""
+
+
+def _cosine(one: torch.Tensor, other: torch.Tensor) -> float:
+    size = float(one.double().norm() * other.double().norm())
+    return float((one.double() * other.double()).sum()) / size if size > 0 else 0.0
 
 
 def _unlike(used: torch.Tensor, computed: torch.Tensor) -> bool:
@@ -51,6 +57,18 @@ class Usage:
         self.looked = 0
         self.erased = 0
         """Steps, of those looked at, that found no gradient where a backward had left one."""
+        self.backwards = 0
+        """Backward calls that were looked at."""
+        self.discarded = 0
+        """Those of them whose gradients were cleared before the step came, which went without them."""
+        self._held = self._cleared = 0
+        """Backward calls since the last step whose gradients lie there, and whose gradients do no more."""
+        self._holders: list[torch.Tensor] = []
+        """Parameters with these gradients."""
+        self._value: tuple[torch.Tensor, torch.Tensor] | None = None
+        """The largest of them, and what it was when it got them."""
+        self._everything: dict[int, torch.Tensor] = {}
+        """Of those followed: all that was computed since the last step, cleared or not."""
         self._all_steps = 0
         self._reached: list[torch.Tensor] = []
         self._left: dict[int, torch.Tensor] = {}
@@ -71,7 +89,9 @@ class Usage:
         """Leaves are about to be added to."""
         self._before, self._reached = {}, []
         if not self._looking():
+            self._forget()
             return
+        self._notice_cleared()
         parameters = [leaf for leaf in leaves if isinstance(leaf, torch.nn.Parameter)]
         self._reached = [*parameters]
         if parameters:
@@ -82,16 +102,41 @@ class Usage:
 
     def after_backward(self) -> None:
         """They were."""
-        self._left |= {id(leaf): leaf for leaf in self._reached if is_nonzero(leaf.grad)}
+        reached = [one for one in self._reached if is_nonzero(one.grad)]
+        if reached:
+            largest = max(reached, key=torch._C.TensorBase.numel)
+            self.backwards += 1
+            self._held += 1
+            self._holders, self._value = reached, (largest, largest.detach().clone())
+        self._left |= {id(one): one for one in reached}
         self._reached = []
         for key, before in self._before.items():
             leaf, total = self._computed[key]
             if leaf.grad is None or leaf.grad.layout != torch.strided or leaf.grad.shape != total.shape:
                 continue
+            everything = self._everything.get(key)
+            if everything is None or everything.shape != total.shape:
+                everything = self._everything[key] = torch.zeros_like(total)
+            everything.add_(leaf.grad)
             if before is None:
                 total.copy_(leaf.grad)
             else:
                 total.add_(leaf.grad).sub_(before)
+                everything.sub_(before)
+
+    def _notice_cleared(self) -> None:
+        """Whether the gradients of the backward calls before were cleared, and nothing moved by them."""
+        if self._value is None or any(is_nonzero(one.grad) for one in self._holders):
+            return
+        parameter, value = self._value
+        if parameter.shape == value.shape and torch.equal(parameter, value):
+            self._cleared += self._held
+        self._held, self._holders, self._value = 0, [], None
+
+    def _forget(self) -> None:
+        self._held = self._cleared = 0
+        self._holders, self._value = [], None
+        self._everything.clear()
 
     def returned(self, inputs: Sequence[Any], gradients: Sequence[Any]) -> None:
         """`autograd.grad` gave these."""
@@ -115,6 +160,7 @@ class Usage:
         looked, self._all_steps = self._looking(), self._all_steps + 1
         left = [one for one in parameters if self._left.pop(id(one), None) is one]
         if not looked:
+            self._forget()
             return
         self.looked += 1
         self.erased += not all(is_nonzero(one.grad) for one in left)
@@ -130,7 +176,11 @@ class Usage:
                 self.unlike += 1
             else:
                 self._using = parameter, total.clone()
+            everything = self._everything.get(id(parameter), total)
+            if self._cleared and _cosine(used, total) > _cosine(used, everything):
+                self.discarded += self._cleared
             total.zero_()
+            self._forget()
             return
 
     def after_step(self, optimizer: Optimizer) -> None:
@@ -150,4 +200,11 @@ class Usage:
         self.unlike += _unlike(used, total) and (lookahead is None or _unlike(used - lookahead, total))
 
     def summary(self) -> dict[str, int]:
-        return {"steps": self.steps, "unlike": self.unlike, "looked": self.looked, "erased": self.erased}
+        return {
+            "steps": self.steps,
+            "unlike": self.unlike,
+            "looked": self.looked,
+            "erased": self.erased,
+            "backwards": self.backwards,
+            "discarded": self.discarded,
+        }

@@ -26,6 +26,8 @@ from mldebug.output.progress import progress
 from mldebug.task_folder import canonical_json, json_row, read_rows
 from mldebug.versions import run_by
 
+from .report.synthetic import make_run
+
 SECRET = "0123456789abcdef0123456789abcdef"
 
 
@@ -397,6 +399,16 @@ def test_outcomes_are_read_and_checked(tmp_path: Path) -> None:
         other.write_text(wrong)
         with pytest.raises(UsageError, match=said):
             read_outcomes([one, other])
+
+
+def test_outcomes_are_those_of_a_runs_agents_that_tried(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", ("null", "oracle", "random", "rules"), tasks=2)
+    assert read_outcomes([run]) == {"0" * 16: {"rules@5": 0.99}, "0" * 15 + "1": {"rules@5": 0.2}}
+    unfinished = make_run(tmp_path / "unfinished", finished=False)
+    with pytest.raises(UsageError, match="not finished"):
+        read_outcomes([run, unfinished])
+    with pytest.raises(UsageError, match="is no run"):
+        read_outcomes([tmp_path])
 
 
 @pytest.mark.parametrize(

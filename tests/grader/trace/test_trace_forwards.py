@@ -432,6 +432,33 @@ def test_a_forward_that_raises_is_counted_once() -> None:
     assert record["eval_forwards"]["calls"] == 1
 
 
+def test_a_layer_that_raises_inside_a_model_is_counted_once() -> None:
+    class Lenient(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.head = nn.BatchNorm1d(7), nn.Linear(6, 1)
+
+        def forward(self, rows: torch.Tensor) -> torch.Tensor:
+            try:
+                rows = self.norm(rows)
+            except (ValueError, RuntimeError):
+                return self.head(rows)
+            return self.head(rows)
+
+    def program() -> None:
+        model = nn.Sequential(nn.Sequential(Lenient()))
+        for _ in range(3):
+            model(ROWS)
+        with pytest.raises(RuntimeError):
+            nn.Sequential(nn.Sequential(nn.Linear(7, 1)))(ROWS)
+        try:
+            raise KeyError
+        except KeyError:
+            nn.Linear(6, 1)(ROWS)
+
+    assert observe(program)["swallowed"] == 4
+
+
 def test_a_backward_that_raises_is_counted() -> None:
     def program() -> None:
         loss = nn.Linear(6, 1)(ROWS).sum()

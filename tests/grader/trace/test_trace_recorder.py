@@ -8,6 +8,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import torch
@@ -89,7 +90,8 @@ def test_watching_changes_no_bit(build: Callable[[], nn.Module]) -> None:
     assert (seen["calls"], seen["rows"]) == (8, 128)
     assert len(ROWS) / 2 < seen["distinct_rows"] <= len(ROWS)
     assert recorder.record["missing_hooks"] == []
-    assert recorder.record["used_gradients"] == {"steps": 8, "unlike": 0, "looked": 8, "erased": 0}
+    used = {"steps": 8, "unlike": 0, "looked": 8, "erased": 0, "backwards": 8, "discarded": 0}
+    assert recorder.record["used_gradients"] == used
 
 
 def test_the_record_of_a_small_training() -> None:
@@ -212,7 +214,8 @@ def test_gradients_that_a_hook_of_the_optimizer_changes_are_seen(
             F.cross_entropy(model(ROWS[start : start + 8]), LABELS[start : start + 8]).backward()
             optimizer.step()
 
-    assert observe(program)["used_gradients"] == {"steps": 8, "unlike": 8, "looked": 8, "erased": 0}
+    used = {"steps": 8, "unlike": 8, "looked": 8, "erased": 0, "backwards": 8, "discarded": 0}
+    assert observe(program)["used_gradients"] == used
     assert len(noise) == 8
 
 
@@ -231,6 +234,70 @@ def test_gradients_that_are_erased_before_the_step_are_counted(part: int | None,
     assert observe(program)["used_gradients"]["erased"] == erased
 
 
+def clearing_each(model: nn.Module, optimizer: torch.optim.Optimizer, batch: int) -> None:
+    optimizer.zero_grad()
+
+
+def clearing_before_the_last(model: nn.Module, optimizer: torch.optim.Optimizer, batch: int) -> None:
+    if batch % 3 == 2:
+        optimizer.zero_grad()
+
+
+def adding_up_by_hand(model: nn.Module, optimizer: torch.optim.Optimizer, batch: int) -> None:
+    for one in model.parameters():
+        if one.grad is not None:
+            one.kept = one.kept + one.grad if batch % 3 else one.grad.clone()  # type: ignore[attr-defined]
+    model.zero_grad()
+    if batch % 3 == 2:
+        for one in model.parameters():
+            one.grad = one.kept  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "discarded"),
+    [
+        (clearing_each, None, 8),
+        (clearing_before_the_last, None, 8),
+        (None, adding_up_by_hand, 0),
+        (None, None, 0),
+    ],
+)
+def test_gradients_that_no_step_uses_are_counted(before: Any, after: Any, discarded: int) -> None:
+    def program() -> None:
+        torch.manual_seed(5)
+        model = mlp()
+        optimizer = torch.optim.SGD(model.parameters(), lr=1e-2)
+        for batch in range(12):
+            if before is not None:
+                before(model, optimizer, batch)
+            rows = slice(5 * batch, 5 * batch + 5)
+            F.cross_entropy(model(ROWS[rows]), LABELS[rows]).backward()
+            if after is not None:
+                after(model, optimizer, batch)
+            if batch % 3 == 2:
+                optimizer.step()
+                optimizer.zero_grad()
+
+    used = observe(program)["used_gradients"]
+    assert (used["backwards"], used["discarded"], used["erased"]) == (12, discarded, 0)
+
+
+def test_a_gradient_that_moved_the_model_by_hand_was_used() -> None:
+    def program() -> None:
+        model = mlp()
+        optimizer = torch.optim.SGD(model.parameters(), lr=1e-2)
+        for start in range(0, 64, 8):
+            for looking_ahead in (True, False):  # sharpness-aware: up the slope, then down from there
+                optimizer.zero_grad()
+                F.cross_entropy(model(ROWS[start : start + 8]), LABELS[start : start + 8]).backward()
+                if looking_ahead:
+                    for one in model.parameters():
+                        one.data += 0.05 * one.grad
+            optimizer.step()
+
+    assert observe(program)["used_gradients"]["discarded"] == 0
+
+
 def test_clearing_what_another_backward_left_erases_nothing() -> None:
     def program() -> None:
         critic, maker = mlp(), nn.Linear(6, 6)
@@ -245,7 +312,7 @@ def test_clearing_what_another_backward_left_erases_nothing() -> None:
             steps[0].step()
 
     used = observe(program)["used_gradients"]
-    assert used["erased"] == 0 and used["looked"] == 16
+    assert used["erased"] == used["discarded"] == 0 and used["looked"] == 16
 
 
 def test_a_replica_for_each_batch_makes_the_model_no_larger() -> None:
