@@ -20,7 +20,10 @@ LONG_FIX = 4
 """Lines that a fix adds and removes (two are one line changed) from which on it is more than a repair of one
 or two lines."""
 
-RUNGS = (WRONG_CLASS, NO_START, NO_END, NOT_FIXED, NOT_CONFIRMED, SOLVED)
+NO_FIX = 0.0
+"""What an episode ends on in which no fix was handed in."""
+
+RUNGS = (NO_FIX, WRONG_CLASS, NO_START, NO_END, NOT_FIXED, NOT_CONFIRMED, SOLVED)
 
 NOT_TRYING = ("null", "oracle", "random")
 """Agents that say nothing of how hard a task is: one knows the answer, two do not look for it."""

@@ -389,8 +389,8 @@ def test_levels_from_agents(rungs: list[float], level: int) -> None:
 def test_outcomes_are_read_and_checked(tmp_path: Path) -> None:
     one, other = tmp_path / "one.json", tmp_path / "other.json"
     one.write_text('{"a": {"grep": 0.99}}')
-    other.write_text('{"a": {"pdb": 0.2}}')
-    assert read_outcomes([one, other]) == {"a": {"grep": 0.99, "pdb": 0.2}}
+    other.write_text('{"a": {"pdb": 0.2, "print": 0.0}}')
+    assert read_outcomes([one, other]) == {"a": {"grep": 0.99, "pdb": 0.2, "print": 0.0}}
     for wrong, said in (
         ('{"a": {"grep": 0.2}}', "another file"),
         ('{"a": {"x": 0.5}}', "no rung"),
