@@ -183,7 +183,8 @@ class Forwards:
             thread = self._thread
             stack = thread.stack
             raised = sys.exc_info()[1] if len(rest) == 1 else None
-            if stack and raised is not None and raised is not stack[0].handled:
+            # a checkpoint ends what it computes again by an exception of its own
+            if stack and raised is not None and raised is not stack[0].handled and not thread.engine:
                 self.swallowed += id(raised) != self._raised
                 self._raised = id(raised)
             if not stack or module is not stack[-1].module:

@@ -459,6 +459,15 @@ def test_a_layer_that_raises_inside_a_model_is_counted_once() -> None:
     assert observe(program)["swallowed"] == 4
 
 
+def test_a_checkpoint_that_stops_early_swallows_nothing() -> None:
+    def program() -> None:
+        block = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU())
+        model = nn.Sequential(block, nn.Linear(8, 1))
+        checkpoint(model, ROWS, use_reentrant=False).sum().backward()
+
+    assert observe(program)["swallowed"] == 0
+
+
 def test_a_backward_that_raises_is_counted() -> None:
     def program() -> None:
         loss = nn.Linear(6, 1)(ROWS).sum()
