@@ -348,7 +348,7 @@ def test_progress_shows_rate_and_time_left_on_a_terminal_only() -> None:
 def test_memory_does_not_grow_once_every_base_is_made(
     evidence: Callable[[str, dict[str, Any]], None],
 ) -> None:
-    """Analysed bases are kept, a megabyte each (`bases.KEPT`); after 5,000 rows there is none left to make."""
+    """Analysed bases are kept, a megabyte each (`bases.KEPT`); after 5,000 rows none is left to be made."""
     done = subprocess.run(
         [sys.executable, "-m", "mldebug.benchmark.perf.volume"], capture_output=True, text=True, check=True
     )
