@@ -19,8 +19,14 @@ from mldebug.mutators.bases import STYLE_COUNT
 
 from ...written import rows, task
 
-BEYOND_READING = {"shape-glyph-1", "shape-receipt_tags-1"}
-"""Need the traceback: whether an axis is as long as a layer is wide does not stand in the source."""
+BEYOND_READING = {
+    "collapse-arm_dynamics-2",
+    "shape-glyph-1",
+    "shape-question_pairs-1",
+    "shape-receipt_tags-1",
+}
+"""What templates do not find. Whether an axis is as long as a layer is wide, or scores have one axis or two,
+does not stand in the source and needs the traceback; a parameter's default is not followed."""
 
 
 @pytest.mark.parametrize("name", sorted(rows()))
