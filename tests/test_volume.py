@@ -345,14 +345,13 @@ def test_progress_shows_rate_and_time_left_on_a_terminal_only() -> None:
 
 
 @pytest.mark.deep
-def test_memory_does_not_grow_once_every_base_is_made(
+def test_memory_is_the_same_after_a_thousand_rows_and_after_a_hundred_thousand(
     evidence: Callable[[str, dict[str, Any]], None],
 ) -> None:
-    """Analysed bases are kept, a megabyte each (`bases.KEPT`); after 5,000 rows none is left to be made."""
     done = subprocess.run(
         [sys.executable, "-m", "mldebug.benchmark.perf.volume"], capture_output=True, text=True, check=True
     )
     held = {int(line.split()[0].replace(",", "")): int(line.split()[2]) for line in done.stdout.splitlines()}
     evidence("volume", {"mib_after_rows": held})
     assert max(held) == 100_000
-    assert held[100_000] < 1.05 * held[5000], held
+    assert held[100_000] < 1.1 * held[1000] + 10, held
