@@ -403,7 +403,7 @@ def _execute(pairs: list[tuple[Row, Row]], report: Report, jobs: int, require: s
         def prove(pair: tuple[Row, Row]) -> tuple[Row, Row | str]:
             solution, row = pair
             try:
-                return row, _measure(redraw(solution), pool)
+                return row, measure_again(redraw(solution), pool)
             except CannotRegenerateError:
                 return row, ""  # already a problem
 
@@ -421,7 +421,7 @@ def _execute(pairs: list[tuple[Row, Row]], report: Report, jobs: int, require: s
         report.tasks_per_second = round(report.executed / (time.monotonic() - started), 3)
 
 
-def _measure(drawn: Draft, pool: Pool) -> Row | str:
+def measure_again(drawn: Draft, pool: Pool) -> Row | str:
     """What a proof measures now; why it fails, where it does."""
     validation: Validation = validate(drawn.candidate(), pool.run)
     if not validation.ok:

@@ -27,14 +27,19 @@ ALIKE = 0.5
 sum over an epoch or more lies at 0.1 to 0.6, once it has run for a while."""
 
 
+def _product_and_size(one: torch.Tensor, other: torch.Tensor) -> tuple[float, float]:
+    """The inner product, and what it would be if both pointed the same way."""
+    one, other = one.double(), other.double()
+    return float((one * other).sum()), float(one.norm() * other.norm())
+
+
 def _cosine(one: torch.Tensor, other: torch.Tensor) -> float:
-    size = float(one.double().norm() * other.double().norm())
-    return float((one.double() * other.double()).sum()) / size if size > 0 else 0.0
+    product, size = _product_and_size(one, other)
+    return product / size if size > 0 else 0.0
 
 
 def _unlike(used: torch.Tensor, computed: torch.Tensor) -> bool:
-    product = float((used.double() * computed.double()).sum())
-    size = float(used.double().norm() * computed.double().norm())
+    product, size = _product_and_size(used, computed)
     return size > 0 and not product >= ALIKE * size
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache
 from itertools import combinations
 from pathlib import Path
@@ -20,11 +19,8 @@ from mldebug.benchmark.release.compare import Deviations
 from mldebug.benchmark.release.layout import MANIFEST, SOLUTIONS, VALIDATION, json_line, tasks_file
 from mldebug.benchmark.release.plan import PUBLIC, Plan
 from mldebug.benchmark.release.regenerate import redraw, rows_again
-from mldebug.benchmark.release.rows import measured
-from mldebug.benchmark.release.verify import Report, read_release, verify
-from mldebug.grader.alert import alert_text
+from mldebug.benchmark.release.verify import Report, measure_again, read_release, verify
 from mldebug.grader.runner import Pool
-from mldebug.grader.validate import validate
 from mldebug.mutators.base import bug_classes
 from mldebug.seeds import ENGINE_VERSION
 
@@ -118,11 +114,9 @@ def test_outcomes_repeat(folder: Path, pool: Pool) -> None:
     of_this_engine(folder)
     deviations = Deviations()
     for solution in list(rows(folder / SOLUTIONS).values())[:: 3 * ONE_IN]:
-        drawn = redraw(solution)
-        validation = validate(drawn.candidate(), pool.run)
-        assert validation.ok and validation.broken is not None, validation.discarded
-        variant = replace(drawn.variant, alert=alert_text(validation.broken), validation=validation)
-        assert not list(deviations.compare(rows(folder / VALIDATION)[solution["id"]], measured(variant)))
+        now = measure_again(redraw(solution), pool)
+        assert not isinstance(now, str), now
+        assert not list(deviations.compare(rows(folder / VALIDATION)[solution["id"]], now))
 
 
 @pytest.mark.deep
