@@ -25,9 +25,10 @@ from .grader.validate import Candidate, Validation, validate
 from .mutators.analysis import Script, analyse
 from .mutators.base import canonical_bugs
 from .mutators.bases import STYLE_COUNT, Base, base
-from .mutators.compose import Injection, NoCompositionError, compose, edits_of, hostable
+from .mutators.compose import Injection, NoCompositionError, choose, edits_of, offers
+from .mutators.phrasings import phrased
 from .mutators.workspace import Workspace, splice
-from .seeds import ENGINE_VERSION, Draw
+from .seeds import DRAWS, ENGINE_VERSION, ENGINES, Draw
 
 Made = TypeVar("Made")
 
@@ -50,25 +51,40 @@ def check_numbers(seed: int, index: int) -> None:
 
 @dataclass(frozen=True)
 class Request:
-    """One variant, asked for. bugs are canonical and sorted; script None lets the seed choose."""
+    """One variant, asked for. bugs are canonical and sorted; script None lets the seed choose.
+
+    engine: whose variant; one of an earlier engine is made again as it was made then.
+    """
 
     bugs: tuple[str, ...]
     seed: int
     index: int = 0
     script: str | None = None
+    engine: str = ENGINE_VERSION
 
     @classmethod
-    def of(cls, bugs: str | Sequence[str], seed: int, index: int = 0, script: str | None = None) -> Request:
+    def of(
+        cls,
+        bugs: str | Sequence[str],
+        seed: int,
+        index: int = 0,
+        script: str | None = None,
+        engine: str = ENGINE_VERSION,
+    ) -> Request:
         """A checked request.
 
         Raises:
-            UsageError: unknown class or script, or a seed or index that is no integer from 0 on.
+            UsageError: unknown class, script or engine, or a seed or index that is no integer from 0 on.
         """
         check_numbers(seed, index)
         if script is not None:
             load_job(script)
+        if engine not in ENGINES:
+            raise UsageError(
+                f"unknown engine {engine!r}; this version makes variants of {', '.join(ENGINES)}"
+            )
         names = canonical_bugs(bugs if isinstance(bugs, str) else list(bugs))
-        return cls(names, seed, index, script)
+        return cls(names, seed, index, script, engine)
 
 
 @dataclass(frozen=True)
@@ -79,6 +95,7 @@ class Variant:
     data: generator, version, seed and SHA-256 of the data files; the files come from `data_files()`.
     alert: what monitoring said of the run that was made; None if unverified.
     injections: the truth, one entry per bug class. attempt: how many candidates were discarded before.
+    phrasings: kinds of `mutators.phrasings` in which it differs from its base; engine: what made it.
     """
 
     id: str
@@ -95,6 +112,8 @@ class Variant:
     data: Mapping[str, str | int]
     injections: tuple[Injection, ...] = field(repr=False)
     hidden_seed: int
+    phrasings: tuple[str, ...] = ()
+    engine: str = ENGINE_VERSION
     alert: str | None = None
     validation: Validation | None = None
     discarded: tuple[str, ...] = ()
@@ -119,7 +138,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Draft:
-    """What one attempt drew: the variant it will be if it counts, and the styled base it was made from."""
+    """What one attempt drew: the variant it will be if it counts, and the correct job it was made from."""
 
     variant: Variant
     base: Workspace
@@ -188,10 +207,17 @@ def styled_script(name: str, style: int) -> Script:
 
 
 @cache
-def hosted(name: str) -> frozenset[str]:
+def hosted(name: str, engine: str = ENGINE_VERSION) -> frozenset[str]:
     """The bug classes that a script of the library has sites for."""
-    offered = hostable(analyse(Workspace(sources(name), load_job(name).entrypoint)))
-    return frozenset(bug for bug, sites in offered.items() if sites)
+    known = ENGINES[: ENGINES.index(engine) + 1]
+    return frozenset(bug for bug, since in _hosted_since(name) if since in known)
+
+
+@cache
+def _hosted_since(name: str) -> frozenset[tuple[str, str]]:
+    """The classes that a script has sites for, each with every engine that began to offer one."""
+    clean = offers(analyse(Workspace(sources(name), load_job(name).entrypoint)))
+    return frozenset((bug, one.since) for bug, found in clean.items() for one in found)
 
 
 def hosts(bugs: tuple[str, ...]) -> tuple[str, ...]:
@@ -200,16 +226,16 @@ def hosts(bugs: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in job_names() if hosted(name).issuperset(bugs))
 
 
-def can_host(bugs: tuple[str, ...], script: str | None = None) -> bool:
+def can_host(bugs: tuple[str, ...], script: str | None = None, engine: str = ENGINE_VERSION) -> bool:
     """Whether a script, by default any one of the library, has sites for every one of these classes."""
-    return any(hosted(name).issuperset(bugs) for name in job_names() if script in (None, name))
+    return any(hosted(name, engine).issuperset(bugs) for name in job_names() if script in (None, name))
 
 
 def check_hosts(request: Request) -> None:
     """Raises:
     NoSiteError: no script, or not the one asked for, has sites for all classes.
     """
-    if not can_host(request.bugs, request.script):
+    if not can_host(request.bugs, request.script, request.engine):
         raise _no_host(request)
 
 
@@ -233,7 +259,7 @@ def drawn_script(request: Request, root: Draw) -> str:
         NoSiteError: none can.
     """
     for name in sorted(job_names(), key=lambda name: root.number("script", name)):
-        if request.script in (None, name) and can_host(request.bugs, name):
+        if request.script in (None, name) and can_host(request.bugs, name, request.engine):
             return name
     raise _no_host(request)
 
@@ -244,7 +270,7 @@ def drawn_base(request: Request, attempt: int) -> tuple[str, int, Draw]:
     Raises:
         NoSiteError: no script can host the classes.
     """
-    root = Draw("variant", ENGINE_VERSION, request.bugs, request.seed, request.index, attempt)
+    root = Draw("variant", DRAWS, request.bugs, request.seed, request.index, attempt)
     name = drawn_script(request, root)
     draw = root.child("script", name)
     return name, draw.below(STYLE_COUNT, "style"), draw
@@ -258,9 +284,9 @@ def draft(request: Request, attempt: int) -> Draft:
         NoCompositionError: this style's sites for them overlap whatever is chosen.
     """
     name, style, draw = drawn_base(request, attempt)
-    script = styled_script(name, style)
-    injections = compose(script, request.bugs, draw.child("injection"))
-    clean = script.workspace
+    made = base(name, style)
+    chosen = choose(made.workspace, made.offers, request.bugs, draw.child("injection"), request.engine)
+    clean, injections, kinds = written(request, made, chosen, draw)
     broken = splice(clean, edits_of(injections))
     on_accelerator = "wrong_device" in request.bugs or draw.chance(*ACCELERATED, "device")
     device: Device = "cuda" if on_accelerator else "cpu"
@@ -281,8 +307,19 @@ def draft(request: Request, attempt: int) -> Draft:
         data=data,
         injections=injections,
         hidden_seed=hidden,
+        phrasings=kinds,
+        engine=request.engine,
     )
     return Draft(variant, clean)
+
+
+def written(
+    request: Request, made: Base, injections: tuple[Injection, ...], draw: Draw
+) -> tuple[Workspace, tuple[Injection, ...], tuple[str, ...]]:
+    """The base as this variant puts it, the injections where they lie in it, and the kinds of phrasing."""
+    if request.engine == ENGINES[0]:
+        return made.workspace, injections, ()
+    return phrased(made.workspace, made.phrasings, injections, draw.child("phrasing"))
 
 
 def describe_data(name: str, seed: int) -> dict[str, str | int]:

@@ -11,8 +11,15 @@ import json
 from collections.abc import Sequence
 from typing import TypeVar
 
-ENGINE_VERSION = "2"
-"""Part of every choice: a change of the engine that would change bytes raises it."""
+ENGINE_VERSION = "3"
+"""What makes variants: a change of the engine that would change bytes of the same request raises it."""
+
+ENGINES = ("2", ENGINE_VERSION)
+"""Engines whose variants this version makes, oldest first. A release says which one made it."""
+
+DRAWS = "2"
+"""Part of every choice, so that other choices come of it once what is drawn is drawn otherwise. What engines
+2 and 3 both draw, they draw alike."""
 
 T = TypeVar("T")
 Part = str | int | tuple[str, ...]

@@ -36,6 +36,7 @@ from .clean_scripts.library import job_names, load_job, sources
 from .errors import NoSiteError, NoValidVariantError, SpliceError, UsageError
 from .factory import Request, Variant, hosted
 from .grader.runner import Pool
+from .mutators.analysis import analyse
 from .mutators.base import bug_classes, canonical_bugs
 from .mutators.compose import NoCompositionError, compose, edits_of
 from .mutators.rewrites import REWRITES, Amount, Choice, Rewrite, rewrite_all
@@ -285,7 +286,7 @@ def _swapped(draw: DrawFn, variant: Variant) -> Submission:
 
 
 def _other_bug(draw: DrawFn, variant: Variant) -> Submission:
-    script = factory.styled_script(variant.script, variant.style)
+    script = analyse(Workspace.of(variant.reference, variant.entrypoint))
     others = [bug for bug in bug_classes() if bug not in variant.bugs and bug in hosted(variant.script)]
     if not others:
         reject()

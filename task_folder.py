@@ -25,7 +25,7 @@ from .mutators.workspace import Workspace, unified_patch
 from .output.ledger import Ledger
 from .output.release_rows import whole_rows
 from .output.whole_file import put_whole
-from .seeds import ENGINE_VERSION
+from .seeds import ENGINE_VERSION, ENGINES
 from .versions import made_by, run_by
 
 BUDGET = 5
@@ -88,6 +88,7 @@ def truth_record(variant: Variant) -> dict[str, Any]:
             "alternative": variant.base.alternative,
             "structures": list(variant.base.structures),
             "distractors": [vars(one) for one in variant.base.distractors],
+            **({} if variant.engine == ENGINES[0] else {"phrasings": list(variant.phrasings)}),
         },
         "seed": variant.seed,
         "index": variant.index,
@@ -96,7 +97,7 @@ def truth_record(variant: Variant) -> dict[str, Any]:
         "data": dict(variant.data),
         "hidden_data_seed": variant.hidden_seed,
         "injections": injection_records(variant.injections, variant.reference),
-        "versions": made_by(),
+        "versions": made_by() | {"engine": variant.engine},
     }
 
 

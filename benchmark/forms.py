@@ -1,10 +1,11 @@
 """How many different bugs there are, once spelling is taken away: `python -m mldebug.benchmark.forms`.
 
 Two mutants collide when their normal forms are equal (`mutators/normal_form.py`): names, numbers, what is
-printed, comments, layout, dead code and the order of definitions do not tell them apart. From n mutants with
-c colliding pairs, n(n−1)/(2c) estimates how many equally likely forms they were drawn from. A bug shape is
-the difference between a mutant and its reference, in the same terms. Beside them stand the figures of a
-generator of fixed templates: for each class one script with one bug, in which a seed draws the numbers.
+printed, comments, layout, dead code, the order of definitions and defaults said aloud do not tell them apart.
+From n mutants with c colliding pairs, n(n−1)/(2c) estimates how many equally likely forms they were drawn
+from. A bug shape is the difference between a mutant and its reference, in the same terms. Beside them stand
+the figures of a generator of fixed templates: for each class one script with one bug, in which a seed draws
+the numbers.
 
 Nothing is executed.
 """
@@ -25,14 +26,15 @@ from dataclasses import asdict, dataclass
 from difflib import SequenceMatcher
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tabulate import tabulate
 
 from ..errors import MldebugError
-from ..factory import Request, drawn_base, hosts, styled_script
+from ..factory import Request, drawn_base, hosts, written
 from ..mutators.base import bug_classes, canonical_bugs
-from ..mutators.compose import NoCompositionError, compose, edits_of
+from ..mutators.bases import base
+from ..mutators.compose import NoCompositionError, choose, edits_of
 from ..mutators.normal_form import Statement, bare, numbered, statements
 from ..mutators.workspace import Edit, Workspace, splice
 from ..output.progress import progress
@@ -44,8 +46,15 @@ FACTORS = (0.25, 0.5, 2, 4)
 TEMPLATE_SEEDS = 500
 """Mutants of a template, at most: from the second on they say nothing new."""
 
-Found = tuple[str, str, str]
-"""Hashes of a mutant's form, of its form with numbers, and of its bug's shape."""
+
+class Found(NamedTuple):
+    """Hashes of a mutant's form, of its form with numbers, of its bug's shape, and of the form it would have
+    as its base puts it (`mutators.phrasings`)."""
+
+    form: str
+    with_numbers: str
+    shape: str
+    unphrased: str
 
 
 @dataclass(frozen=True)
@@ -54,7 +63,8 @@ class Forms:
 
     distinct, colliding: forms, and pairs of mutants of the same form. effective: n(n−1)/(2 × colliding); with
     no colliding pair at least n(n−1)/2, and `at_least` is true. with_numbers: forms where numbers count as
-    well. shapes: different bugs.
+    well. shapes: different bugs. unphrased: effective forms if no variant said anything otherwise than its
+    base does.
     """
 
     bug_class: str
@@ -66,6 +76,7 @@ class Forms:
     at_least: bool
     with_numbers: int
     shapes: int
+    unphrased: float
 
 
 def effective_forms(forms: Sequence[str]) -> tuple[int, float, bool]:
@@ -90,14 +101,22 @@ def bug_shape(before: Sequence[Statement], after: Sequence[Statement]) -> str:
     return "\n".join(numbered(changed))
 
 
-def looked_at(mutant: Workspace, before: Sequence[Statement], like: Workspace) -> Found:
-    """A mutant without its spelling. before: its reference, without numbers; like: whose names are theirs."""
-    program = bare(mutant, like=like, printed=False)
+def spelled(mutant: Workspace, like: Workspace) -> tuple[str, str, list[Statement]]:
+    """Hashes of a mutant's form without numbers and with them, and its statements without.
+
+    like: whose names are its own."""
+    program = bare(mutant, like=like, printed=False, defaults=False)
     if program is None:
-        return (whole := _hash(repr(mutant.sources))), whole, _hash(bug_shape(before, []))
+        return (whole := _hash(repr(mutant.sources))), whole, []
     plain, valued = (program.statements(numbers=numbers) for numbers in (False, True))
     form, with_numbers = (_hash("\n".join(numbered(one))) for one in (plain, valued))
-    return form, with_numbers, _hash(bug_shape(before, plain))
+    return form, with_numbers, plain
+
+
+def looked_at(mutant: Workspace, before: Sequence[Statement], like: Workspace) -> Found:
+    """A mutant as its base puts it, without its spelling. before: its reference, without numbers."""
+    form, with_numbers, plain = spelled(mutant, like)
+    return Found(form, with_numbers, _hash(bug_shape(before, plain)), form)
 
 
 @dataclass(frozen=True)
@@ -113,22 +132,32 @@ class Unit:
 
     def look(self) -> tuple[list[tuple[str, Found]], list[tuple[str, int, int]]]:
         """What is found of each class, and the mutants for which generation would draw another base."""
-        script = styled_script(self.job, self.style)
-        clean = script.workspace
-        before = statements(clean, like=clean, numbers=False, printed=False) or []
+        made = base(self.job, self.style)
+        before = _before(made.workspace)
         known: dict[tuple[Edit, ...], Found] = {}
         found, others = [], []
         for bug, seed, attempt in self.wanted:
-            draw = drawn_base(Request((bug,), seed), attempt)[2]
+            request = Request((bug,), seed)
+            draw = drawn_base(request, attempt)[2]
             try:
-                edits = edits_of(compose(script, (bug,), draw.child("injection")))
+                injections = choose(made.workspace, made.offers, (bug,), draw.child("injection"))
             except NoCompositionError:
                 others.append((bug, seed, attempt + 1))
                 continue
+            edits = edits_of(injections)
             if edits not in known:
-                known[edits] = looked_at(splice(clean, edits), before, clean)
-            found.append((bug, known[edits]))
+                known[edits] = looked_at(splice(made.workspace, edits), before, made.workspace)
+            clean, moved, kinds = written(request, made, injections, draw)
+            one = known[edits]
+            if kinds:
+                form, with_numbers, _ = spelled(splice(clean, edits_of(moved)), made.workspace)
+                one = one._replace(form=form, with_numbers=with_numbers)
+            found.append((bug, one))
         return found, others
+
+
+def _before(reference: Workspace) -> list[Statement]:
+    return statements(reference, like=reference, numbers=False, printed=False, defaults=False) or []
 
 
 def units(wanted: Iterable[tuple[str, int, int]]) -> list[Unit]:
@@ -165,14 +194,12 @@ def _leave_interrupts() -> None:
 def template(bug: str, seeds: int) -> Iterator[Found]:
     """One script with one bug at one place; a seed draws its numbers anew."""
     job = hosts((bug,))[0]
-    script = styled_script(job, 0)
-    broken = splice(script.workspace, edits_of(compose(script, (bug,), Draw("template", bug))))
+    made = base(job, 0)
+    clean = made.workspace
+    broken = splice(clean, edits_of(choose(clean, made.offers, (bug,), Draw("template", bug))))
     for seed in range(seeds):
-        reference, mutant = (
-            _renumbered(one, Draw("template", bug, seed)) for one in (script.workspace, broken)
-        )
-        before = statements(reference, like=script.workspace, numbers=False, printed=False) or []
-        yield looked_at(mutant, before, script.workspace)
+        reference, mutant = (_renumbered(one, Draw("template", bug, seed)) for one in (clean, broken))
+        yield looked_at(mutant, _before(reference), clean)
 
 
 def _renumbered(workspace: Workspace, draw: Draw) -> Workspace:
@@ -194,11 +221,19 @@ def _renumbered(workspace: Workspace, draw: Draw) -> Workspace:
 
 def summed(bug: str, generator: str, found: Sequence[Found]) -> Forms:
     """Count what was found of the mutants of one class."""
-    forms = [form for form, _, _ in found]
+    forms = [one.form for one in found]
     colliding, effective, at_least = effective_forms(forms)
-    valued, shapes = ({one[index] for one in found} for index in (1, 2))
     return Forms(
-        bug, generator, len(found), len(set(forms)), colliding, effective, at_least, len(valued), len(shapes)
+        bug,
+        generator,
+        len(found),
+        len(set(forms)),
+        colliding,
+        effective,
+        at_least,
+        len({one.with_numbers for one in found}),
+        len({one.shape for one in found}),
+        effective_forms([one.unphrased for one in found])[1],
     )
 
 
@@ -235,11 +270,12 @@ def table(found: Sequence[Forms]) -> str:
             f"{'≥ ' if one.at_least else ''}{one.effective:,.0f}",
             one.with_numbers,
             one.shapes,
+            f"{one.unphrased:,.0f}",
         )
         for one in found
     ]
     headers = ("class", "generator", "mutants", "forms", "colliding pairs", "effective forms")
-    return tabulate(rows, (*headers, "forms with numbers", "bug shapes"))
+    return tabulate(rows, (*headers, "forms with numbers", "bug shapes", "effective as bases put it"))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -22,12 +22,12 @@ from tabulate import tabulate
 
 from ..clean_scripts.library import job_names, load_job
 from ..errors import MldebugError
-from ..factory import styled_script
 from ..grader.evidence import Evidence, Observer
 from ..grader.oracles.base import Case, oracles
 from ..grader.runner import Device, Pool
 from ..grader.validate import passes
 from ..mutators.base import Manifestation, Site, all_mutators
+from ..mutators.bases import base
 from ..mutators.workspace import splice
 from ..seeds import Draw
 
@@ -54,7 +54,7 @@ class Hosting:
     """The mutants of one style of a job."""
 
     def __init__(self, job: str, pool: Pool, style: int = 17) -> None:
-        self.script, self.spec = styled_script(job, style), load_job(job)
+        self.script, self.spec = base(job, style).script, load_job(job)
         self._observers: dict[Device, Observer] = {
             device: Observer(pool.run, self.spec, device) for device in ("cpu", "cuda")
         }

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from ..errors import UsageError
+from ..seeds import ENGINES
 
 if TYPE_CHECKING:
     from .analysis import Script
@@ -26,7 +27,7 @@ class Example:
     choice: int = 0
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, slots=True)
 class Site:
     """A place where one manifestation can be injected.
 
@@ -60,6 +61,8 @@ class Manifestation(ABC):
     """The sentence an engineer would say about the bug."""
     seen_in: ClassVar[str]
     """The research or report where it was seen."""
+    since: ClassVar[str] = ENGINES[0]
+    """The first engine that offers it: requests for an earlier one go on as if it were not there."""
     examples: ClassVar[tuple[Example, ...]]
 
     @abstractmethod

@@ -12,9 +12,11 @@ from functools import lru_cache
 
 from ..clean_scripts.alternatives import alternatives
 from ..clean_scripts.library import load_job, sources
-from ..seeds import ENGINE_VERSION, Draw
+from ..seeds import DRAWS, Draw
 from .analysis import Script, analyse
+from .compose import Offer, Offers, offers
 from .distractors import Distractor, distracted
+from .phrasings import Phrasing, phrasings
 from .rewrites import Choice, Rewrite, rewritten
 from .rewrites.counters import Counters
 from .rewrites.definitions import DefinitionOrder, ImportsApart
@@ -25,11 +27,14 @@ from .styles import restyle
 from .workspace import Workspace
 
 STYLE_COUNT = 32
-"""Bases a job has. Each is made and analysed once, which costs half a second and more, and kept: then bugs
-are spliced in at full speed."""
+"""Bases a job has. Each is made and analysed once, which costs half a second and more, and what came of it is
+kept: then bugs are spliced in at full speed."""
 
 KEPT = 1024
-"""Analysed bases that are remembered, one or two megabytes each: all of 32 jobs."""
+"""Bases that are remembered, some tens of kilobytes each: all of 32 jobs."""
+
+ANALYSED = 4
+"""Bases whose syntax trees are remembered, a megabyte or two each, for those who ask for `Base.script`."""
 
 STRUCTURES: tuple[Rewrite, ...] = (
     DefinitionOrder(),
@@ -47,31 +52,42 @@ STRUCTURES: tuple[Rewrite, ...] = (
 class Base:
     """What one number stands for.
 
-    alternative: which of the job's honest alternatives it is, "" for the job itself; origin: its sources.
-    structures: names of the rewrites. script: the result.
+    workspace: the result. alternative: which of the job's honest alternatives it is, "" for the job itself;
+    origin: its sources. structures: names of the rewrites. offers: every bug that can be put into it, edits
+    and all. phrasings: where a variant may say something otherwise.
     """
 
-    script: Script
+    workspace: Workspace
     origin: Workspace
     alternative: str
     structures: tuple[str, ...]
     distractors: tuple[Distractor, ...]
+    offers: Offers
+    phrasings: tuple[Phrasing, ...]
 
     @property
-    def workspace(self) -> Workspace:
-        return self.script.workspace
+    def script(self) -> Script:
+        """The workspace, analysed again unless that was done lately."""
+        return analysed(self.workspace)
 
 
 @lru_cache(maxsize=KEPT)
 def base(name: str, style: int) -> Base:
-    """One base of a job, `style` in [0, STYLE_COUNT), analysed; kept."""
-    draw = Draw("base", ENGINE_VERSION, name, style)
+    """One base of a job, `style` in [0, STYLE_COUNT); kept."""
+    draw = Draw("base", DRAWS, name, style)
     chosen, varied = alternative(name, draw)
     structures, plain = restructured(varied, draw.child("structure"))
     styled = analyse(restyle(plain, draw.child("style")))
     workspace, distractors = distracted(styled, draw.child("distractors"))
     script = styled if workspace == styled.workspace else analyse(workspace)
-    return Base(script, varied, chosen, structures, distractors)
+    settled = {bug: tuple(map(Offer.settled, found)) for bug, found in offers(script).items()}
+    return Base(workspace, varied, chosen, structures, distractors, settled, phrasings(script))
+
+
+@lru_cache(maxsize=ANALYSED)
+def analysed(workspace: Workspace) -> Script:
+    """A workspace analysed, remembered for a while."""
+    return analyse(workspace)
 
 
 def alternative(name: str, draw: Draw) -> tuple[str, Workspace]:

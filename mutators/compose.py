@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from ..errors import MldebugError, SpliceError
-from ..seeds import Draw
+from ..seeds import ENGINE_VERSION, ENGINES, Draw
 from .analysis import Script, fact
-from .base import Manifestation, Mutator, Site, all_mutators, mutator
-from .workspace import Edit, splice
+from .base import Mutator, Site, all_mutators, mutator
+from .workspace import Edit, Workspace, splice
 
 TRIES = 32
 """Draws before a combination is called impossible. Sites of different classes seldom touch: where half of
@@ -20,7 +21,7 @@ class NoCompositionError(MldebugError):
     """The sites of the bug classes overlap in every draw that was made, or one class has none."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Injection:
     """One bug as it was injected: the truth about it."""
 
@@ -46,16 +47,52 @@ def without(injections: Iterable[Injection], bug_class: str) -> tuple[Injection,
     return tuple(one for one in injections if one.bug_class != bug_class)
 
 
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A manifestation that has sites in a script.
+
+    since: the first engine that offers it. edits: of a site and a choice in [0, site.choices).
+    """
+
+    manifestation: str
+    since: str
+    sites: tuple[Site, ...]
+    edits: Callable[[Site, int], tuple[Edit, ...]]
+
+    def settled(self) -> Offer:
+        """The same with every edit worked out, so that nobody needs the script any more."""
+        known = {
+            (site, choice): self.edits(site, choice) for site in self.sites for choice in range(site.choices)
+        }
+        return Offer(self.manifestation, self.since, self.sites, lambda site, choice: known[site, choice])
+
+
+Offers = Mapping[str, tuple[Offer, ...]]
+"""Bug class → its manifestations that have sites somewhere."""
+
+
 def hostable(script: Script) -> dict[str, list[tuple[str, list[Site]]]]:
     """Bug class → its manifestations that have sites in this script, with the sites; [] where none has."""
     return {
-        one.bug_class: [(found.name, list(sites)) for found, sites in _offers(script, one)]
-        for one in all_mutators()
+        bug: [(one.manifestation, list(one.sites)) for one in found] for bug, found in offers(script).items()
     }
 
 
+def offers(script: Script) -> Offers:
+    """What every bug class has to offer in a script."""
+    return {one.bug_class: _offers(script, one) for one in all_mutators()}
+
+
 def compose(script: Script, bugs: Sequence[str], draw: Draw) -> tuple[Injection, ...]:
-    """An injection for each class (canonical names, in any order), sorted by class.
+    """An injection for each class (canonical names, in any order) into a script; see `choose`."""
+    found = {name: _offers(script, mutator(name)) for name in sorted(set(bugs))}
+    return choose(script.workspace, found, bugs, draw)
+
+
+def choose(
+    workspace: Workspace, found: Offers, bugs: Sequence[str], draw: Draw, engine: str = ENGINE_VERSION
+) -> tuple[Injection, ...]:
+    """An injection for each class, sorted by class, of what a workspace offers.
 
     A class first draws one of its manifestations that have sites here, each equally likely, then a site,
     then a choice. What one class draws does not depend on which others were asked for, unless their edits
@@ -65,14 +102,14 @@ def compose(script: Script, bugs: Sequence[str], draw: Draw) -> tuple[Injection,
         NoCompositionError: a class has no site here, or no draw of `TRIES` went together.
     """
     names = sorted(set(bugs))
-    offers = {name: _offers(script, mutator(name)) for name in names}
-    if missing := [name for name in names if not offers[name]]:
-        raise NoCompositionError(f"no site for {', '.join(missing)} in {script.workspace.entrypoint}")
+    known = {name: offered(found[name], engine) for name in names}
+    if missing := [name for name in names if not known[name]]:
+        raise NoCompositionError(f"no site for {', '.join(missing)} in {workspace.entrypoint}")
     reason = ""
     for attempt in range(TRIES):
-        picked = tuple(_pick(script, name, offers[name], draw.child(name, attempt)) for name in names)
+        picked = tuple(_pick(name, known[name], draw.child(name, attempt)) for name in names)
         try:
-            splice(script.workspace, edits_of(picked))
+            splice(workspace, edits_of(picked))
         except SpliceError as error:
             reason = str(error)
             continue
@@ -80,17 +117,24 @@ def compose(script: Script, bugs: Sequence[str], draw: Draw) -> tuple[Injection,
     raise NoCompositionError(f"{', '.join(names)} do not go together after {TRIES} draws: {reason}")
 
 
+def offered(found: Iterable[Offer], engine: str) -> tuple[Offer, ...]:
+    """Those of some offers that an engine knows."""
+    known = ENGINES[: ENGINES.index(engine) + 1]
+    return tuple(one for one in found if one.since in known)
+
+
 @fact
-def _offers(script: Script, owner: type[Mutator]) -> tuple[tuple[Manifestation, tuple[Site, ...]], ...]:
-    found = ((one, tuple(one.sites(script))) for one in owner.manifestations)
-    return tuple((one, sites) for one, sites in found if sites)
+def _offers(script: Script, owner: type[Mutator]) -> tuple[Offer, ...]:
+    found = (
+        Offer(one.name, one.since, tuple(one.sites(script)), partial(one.edits, script))
+        for one in owner.manifestations
+    )
+    return tuple(one for one in found if one.sites)
 
 
-def _pick(
-    script: Script, bug_class: str, offers: tuple[tuple[Manifestation, tuple[Site, ...]], ...], draw: Draw
-) -> Injection:
-    manifestation, sites = draw.choose(offers, "manifestation")
-    site = draw.choose(sites, "site", manifestation.name)
-    choice = draw.below(site.choices, "choice", manifestation.name)
-    edits = manifestation.edits(script, site, choice)
-    return Injection(bug_class, manifestation.name, site, choice, tuple(sorted(edits)))
+def _pick(bug_class: str, found: Sequence[Offer], draw: Draw) -> Injection:
+    offer = draw.choose(found, "manifestation")
+    site = draw.choose(offer.sites, "site", offer.manifestation)
+    choice = draw.below(site.choices, "choice", offer.manifestation)
+    edits = offer.edits(site, choice)
+    return Injection(bug_class, offer.manifestation, site, choice, tuple(sorted(edits)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import libcst as cst
 
 from .analysis import Script, dotted
+from .idioms import Layer
 from .roles import is_module_class
 
 
@@ -27,6 +28,15 @@ def layer_uses(script: Script, call: cst.Call) -> tuple[cst.Call, ...]:
             return ()
         calls.append(parent)
     return tuple(calls)
+
+
+def kept_as_layer(script: Script, layer: Layer) -> bool:
+    """Whether `self.name` of a layer holds a module, the layer itself or one around it, and not a list."""
+    small = script.small_statement(layer.call)
+    value = small.value if isinstance(small, cst.Assign) else None
+    if not isinstance(value, cst.Call):
+        return False
+    return (script.resolve(value.func) or "").startswith("torch.nn.")
 
 
 def functional_name(script: Script, call: cst.Call) -> str | None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import libcst as cst
 
-from .analysis import Script
-from .editing import delete_statement, unwrap
+from .analysis import Script, dotted
+from .editing import argument, delete_statement, unwrap
 from .idioms import is_statement
 from .manual_resets import can_leave
 from .mode_changes import breaks, clean_worlds, last_evaluation
 from .mode_states import Change
-from .modes import switch_mode
+from .modes import FUNCTIONAL_DROPOUT, MODE_ARGUMENTS, never, switch_mode
 from .workspace import Edit
 
 
@@ -54,11 +54,40 @@ def evaluating(script: Script, call: cst.Call) -> cst.BaseCompoundStatement | cs
     return None
 
 
+def says_eval(script: Script, call: cst.Call) -> bool:
+    """Whether a call is the only statement of its line, on a name, and spelled `eval()`."""
+    line = script.statement(call)
+    return (
+        is_statement(script, call)
+        and isinstance(line, cst.SimpleStatementLine)
+        and len(line.body) == 1
+        and isinstance(call.func, cst.Attribute)
+        and call.func.attr.value == "eval"
+        and dotted(call.func.value) is not None
+    )
+
+
 def switches_after(script: Script, anchor: cst.CSTNode) -> bool:
     """Whether the block already switches modes behind a statement."""
     statements = script.statements(script.block(anchor))
     behind = statements[next(i for i, one in enumerate(statements) if one is anchor) + 1 :]
     return any(switch_mode(call) for one in behind for call in script.nodes(cst.Call, one))
+
+
+def told_the_mode(script: Script) -> list[tuple[cst.Call, cst.Arg, bool]]:
+    """Functions that are told the mode in which the script evaluates: the call, the argument, and whether it
+    drops in both modes without it."""
+    found = []
+    for call in script.calls(*MODE_ARGUMENTS):
+        name = script.resolve(call.func) or ""
+        given = argument(call, *MODE_ARGUMENTS[name])
+        rate = argument(call, 1, "p") if "dropout" in name else None
+        if given is None or dotted(given.value) in ("True", "False") or not evaluates(script):
+            continue
+        if rate is None or not never(rate.value):
+            droppable = FUNCTIONAL_DROPOUT.get(name) == "True" and given is call.args[-1]
+            found.append((call, given, droppable))
+    return found
 
 
 def evaluates(script: Script) -> bool:

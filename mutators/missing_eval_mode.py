@@ -6,10 +6,21 @@ from typing import ClassVar
 
 import libcst as cst
 
-from .analysis import Script
+from .analysis import Script, dotted
 from .base import Example, Manifestation, Mutator, Site
-from .dropout_layers import functional_name, layer_uses
-from .editing import add_argument, argument, drop_argument, insert_after, move, replace, replace_outer
+from .bindings import origins
+from .dropout_layers import functional_name, kept_as_layer, layer_uses
+from .editing import (
+    add_argument,
+    argument,
+    drop_argument,
+    insert_after,
+    insert_before,
+    insert_first,
+    move,
+    replace,
+    replace_outer,
+)
 from .eval_switches import (
     each_needed,
     eval_switches,
@@ -18,14 +29,17 @@ from .eval_switches import (
     receiver,
     removable,
     remove,
+    says_eval,
     switches_after,
+    told_the_mode,
 )
-from .idioms import is_statement, layers
+from .idioms import is_statement, layers, layers_of, module_classes
 from .manual_resets import can_leave
 from .mode_changes import breaks, clean_worlds
 from .mode_examples import FULL, FUNCTIONAL, HEAD, PREDICT, TWO
 from .mode_states import Change
-from .modes import FUNCTIONAL_DROPOUT, MODE_ARGUMENTS, never, noisy_call
+from .modes import MODE_ARGUMENTS, noisy_call
+from .sizes import is_used
 from .workspace import Edit
 
 
@@ -228,18 +242,9 @@ class FunctionalIgnoresMode(Manifestation):
     )
 
     def sites(self, script: Script) -> list[Site]:
-        found = []
-        for call in script.calls(*MODE_ARGUMENTS):
-            name = script.resolve(call.func) or ""
-            given = argument(call, *MODE_ARGUMENTS[name])
-            rate = argument(call, 1, "p") if "dropout" in name else None
-            if given is None or not _reads_mode(script, given.value) or not evaluates(script):
-                continue
-            if rate is not None and never(rate.value):
-                continue
-            droppable = FUNCTIONAL_DROPOUT.get(name) == "True" and given is call.args[-1]
-            found.append(script.site(call, choices=2 if droppable else 1))
-        return found
+        return [
+            script.site(call, choices=2 if droppable else 1) for call, _, droppable in told_the_mode(script)
+        ]
 
     def edits(self, script: Script, site: Site, choice: int) -> tuple[Edit, ...]:
         call = script.node_at(site, cst.Call)
@@ -248,10 +253,6 @@ class FunctionalIgnoresMode(Manifestation):
         if site.choices == 2 and choice == 0:
             return (drop_argument(script, call, given),)
         return (replace_outer(script, given.value, "True"),)
-
-
-def _reads_mode(script: Script, value: cst.CSTNode) -> bool:
-    return not (isinstance(value, cst.Name) and value.value in ("True", "False"))
 
 
 class DropoutMadeFunctional(Manifestation):
@@ -291,6 +292,231 @@ class DropoutMadeFunctional(Manifestation):
         return tuple(sorted(edits))
 
 
+class EvalNotCalled(Manifestation):
+    name: ClassVar[str] = "eval_not_called"
+    since: ClassVar[str] = "3"
+    summary: ClassVar[str] = "The brackets of eval() are missing: the method is looked up and never called."
+    seen_in: ClassVar[str] = (
+        "What linters report as a useless attribute access (B018 of flake8-bugbear); the removed call again"
+    )
+    examples: ClassVar[tuple[Example, ...]] = (
+        Example(HEAD + PREDICT, HEAD + PREDICT.replace("model.eval()", "model.eval")),
+    )
+
+    def sites(self, script: Script) -> list[Site]:
+        return [script.site(call) for call in each_needed(script) if says_eval(script, call)]
+
+    def edits(self, script: Script, site: Site, choice: int) -> tuple[Edit, ...]:
+        call = script.node_at(site, cst.Call)
+        return (replace(script, call, script.text(call.func)),)
+
+
+class GuardInverted(Manifestation):
+    name: ClassVar[str] = "guard_inverted"
+    since: ClassVar[str] = "3"
+    summary: ClassVar[str] = "eval() stands behind a condition that holds only where it is not needed."
+    seen_in: ClassVar[str] = (
+        "A variation of the removed call, in code that asks for the mode first (no report at hand)"
+    )
+    examples: ClassVar[tuple[Example, ...]] = (
+        Example(
+            HEAD + PREDICT,
+            HEAD
+            + PREDICT.replace("    model.eval()\n", "    if not model.training:\n        model.eval()\n"),
+        ),
+    )
+
+    def sites(self, script: Script) -> list[Site]:
+        return [script.site(call) for call in each_needed(script) if says_eval(script, call)]
+
+    def edits(self, script: Script, site: Site, choice: int) -> tuple[Edit, ...]:
+        call = script.node_at(site, cst.Call)
+        file = script.file(call)
+        start = script.span(call)[0]
+        indent = file.slice(file.line_start(start), start) + file.module.default_indent
+        newline = file.module.default_newline
+        condition = f"if not {receiver(script, call)}.training:{newline}"
+        return (replace(script, call, f"{condition}{indent}{script.text(call)}"),)
+
+
+class SwitchedInForward(Manifestation):
+    name: ClassVar[str] = "switched_in_forward"
+    since: ClassVar[str] = "3"
+    summary: ClassVar[str] = "The model's own forward puts it, or one of its layers, into training mode."
+    seen_in: ClassVar[str] = "Real reports: eval() followed by a stray train(); here inside the model"
+    examples: ClassVar[tuple[Example, ...]] = (
+        Example(
+            HEAD + PREDICT,
+            HEAD.replace("        return self.fc2", "        self.drop.train()\n        return self.fc2")
+            + PREDICT,
+        ),
+        Example(
+            HEAD + PREDICT,
+            HEAD.replace("        return self.fc2", "        self.train()\n        return self.fc2")
+            + PREDICT,
+            choice=1,
+        ),
+    )
+
+    def sites(self, script: Script) -> list[Site]:
+        if not evaluates(script):
+            return []
+        return [
+            script.site(layer.call, choices=2)
+            for layer in layers(script)
+            if noisy_call(script, layer.call)
+            and layer.attribute is not None
+            and is_used(script, layer)
+            and kept_as_layer(script, layer)
+            and self._forward(script, layer.call) is not None
+        ]
+
+    def _forward(self, script: Script, call: cst.Call) -> cst.FunctionDef | None:
+        owner = script.class_of(call)
+        forward = script.method(owner, "forward") if owner is not None else None
+        return forward if forward is not None and script.statements(forward) else None
+
+    def edits(self, script: Script, site: Site, choice: int) -> tuple[Edit, ...]:
+        call = script.node_at(site, cst.Call)
+        layer = next(one for one in layers(script) if one.call is call)
+        forward = self._forward(script, call)
+        assert forward is not None
+        place = f"self.{layer.attribute}" if choice == 0 else "self"
+        return (insert_first(script, forward, f"{place}.train()"),)
+
+
+class ModeOverridden(Manifestation):
+    name: ClassVar[str] = "mode_overridden"
+    since: ClassVar[str] = "3"
+    summary: ClassVar[str] = "The model overrides train() and forgets the mode, or eval() and does nothing."
+    seen_in: ClassVar[str] = (
+        "Models that override train() to keep layers frozen; a variation of it (no report at hand)"
+    )
+    examples: ClassVar[tuple[Example, ...]] = (
+        Example(
+            HEAD + PREDICT,
+            HEAD.replace(
+                "    def forward",
+                "    def train(self, mode=True):\n"
+                "        super().train()\n"
+                "        return self\n\n"
+                "    def forward",
+            )
+            + PREDICT,
+        ),
+        Example(
+            HEAD + PREDICT,
+            HEAD.replace("    def forward", "    def eval(self):\n        return self\n\n    def forward")
+            + PREDICT,
+            choice=1,
+        ),
+    )
+
+    def sites(self, script: Script) -> list[Site]:
+        if not evaluates(script):
+            return []
+        every = module_classes(script)
+        plain = all(
+            isinstance(call.func, cst.Attribute) and call.func.attr.value == "eval"
+            for call in eval_switches(script)
+        )
+        found = []
+        for owner in every:
+            forward = script.method(owner, "forward")
+            unused = [one.call for one in layers(script) if one.owner is owner and not is_used(script, one)]
+            own = [call for call in script.nodes(cst.Call, owner) if call not in unused]
+            taken = any(script.method(owner, name) for name in ("train", "eval"))
+            if forward is not None and not taken and any(noisy_call(script, call) for call in own):
+                choices = 2 if plain and len(every) == 1 else 1
+                found.append(script.site(forward.name, choices=choices))
+        return found
+
+    def edits(self, script: Script, site: Site, choice: int) -> tuple[Edit, ...]:
+        forward = script.parent(script.node_at(site, cst.Name))
+        assert isinstance(forward, cst.FunctionDef)
+        file = script.file(forward)
+        step = file.module.default_indent
+        lines = ["def eval(self):", f"{step}return self"]
+        if choice == 0:
+            lines = ["def train(self, mode=True):", f"{step}super().train()", f"{step}return self"]
+        method = insert_before(script, forward, "\n".join(lines))
+        return (
+            Edit(method.file, method.start, method.end, method.replacement + file.module.default_newline),
+        )
+
+
+class FunctionalInverted(Manifestation):
+    name: ClassVar[str] = "functional_inverted"
+    since: ClassVar[str] = "3"
+    summary: ClassVar[str] = "Functional dropout is told the opposite of the mode: it drops while evaluating."
+    seen_in: ClassVar[str] = "A variation of functional dropout that ignores the mode (no report at hand)"
+    examples: ClassVar[tuple[Example, ...]] = (
+        Example(
+            FUNCTIONAL + PREDICT,
+            FUNCTIONAL.replace("training=self.training", "training=not self.training") + PREDICT,
+        ),
+    )
+
+    def sites(self, script: Script) -> list[Site]:
+        return [
+            script.site(call)
+            for call, given, _ in told_the_mode(script)
+            if (dotted(given.value) or "").rpartition(".")[2] == "training"
+        ]
+
+    def edits(self, script: Script, site: Site, choice: int) -> tuple[Edit, ...]:
+        call = script.node_at(site, cst.Call)
+        given = next(arg for one, arg, _ in told_the_mode(script) if one is call)
+        return (replace(script, given.value, f"not {script.text(given.value)}"),)
+
+
+class PartSwitched(Manifestation):
+    name: ClassVar[str] = "part_switched"
+    since: ClassVar[str] = "3"
+    summary: ClassVar[str] = "eval() is called on one layer; the rest of the model stays in training mode."
+    seen_in: ClassVar[str] = "A variation of the removed call, in models of several parts (no report at hand)"
+    examples: ClassVar[tuple[Example, ...]] = (
+        Example(HEAD + PREDICT, HEAD + PREDICT.replace("model.eval()", "model.fc1.eval()")),
+        Example(HEAD + PREDICT, HEAD + PREDICT.replace("model.eval()", "model.fc2.eval()"), choice=1),
+    )
+
+    def _parts(self, script: Script, call: cst.Call) -> list[str]:
+        """Attributes of the model that hold a layer which is the same in both modes: the first and last."""
+        assert isinstance(call.func, cst.Attribute)
+        made = {
+            script.definition(one.func)
+            for one in origins(script, call.func.value)
+            if isinstance(one, cst.Call)
+        }
+        owner = made.pop() if len(made) == 1 else None
+        if not isinstance(owner, cst.ClassDef):
+            return []
+        names = [
+            layer.attribute
+            for layer in layers_of(script, owner)
+            if layer.attribute and kept_as_layer(script, layer) and is_used(script, layer)
+        ]
+        calm = [
+            name
+            for name in dict.fromkeys(names)
+            if not any(
+                noisy_call(script, layer.call)
+                for layer in layers_of(script, owner)
+                if layer.attribute == name
+            )
+        ]
+        return list(dict.fromkeys((calm[0], calm[-1]))) if calm else []
+
+    def sites(self, script: Script) -> list[Site]:
+        found = [(call, self._parts(script, call)) for call in each_needed(script) if says_eval(script, call)]
+        return [script.site(call, choices=len(parts)) for call, parts in found if parts]
+
+    def edits(self, script: Script, site: Site, choice: int) -> tuple[Edit, ...]:
+        call = script.node_at(site, cst.Call)
+        part = self._parts(script, call)[choice]
+        return (replace(script, call, f"{receiver(script, call)}.{part}.eval()"),)
+
+
 class MissingEvalMode(Mutator):
     """Dropout and batch norm behave differently in training and in evaluation. A model that is not switched
     with `eval()` drops units at random while it predicts, and normalises each row with whatever rows happen
@@ -308,4 +534,10 @@ class MissingEvalMode(Mutator):
         EvalAfterwards(),
         FunctionalIgnoresMode(),
         DropoutMadeFunctional(),
+        EvalNotCalled(),
+        GuardInverted(),
+        SwitchedInForward(),
+        ModeOverridden(),
+        FunctionalInverted(),
+        PartSwitched(),
     )

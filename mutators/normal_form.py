@@ -20,6 +20,7 @@ import libcst as cst
 
 from ..python_ast import parse_module
 from ..seeds import digest
+from .phrasings import DEFAULTS
 from .rewrites.caution import READS_DOCS, docstrings
 from .rewrites.code import Code, read
 from .rewrites.idle import MODULES
@@ -82,15 +83,22 @@ def own_names(workspace: Workspace) -> frozenset[str]:
 
 
 def statements(
-    workspace: Workspace, *, like: Workspace | None = None, numbers: bool = True, printed: bool = True
+    workspace: Workspace,
+    *,
+    like: Workspace | None = None,
+    numbers: bool = True,
+    printed: bool = True,
+    defaults: bool = True,
 ) -> list[Statement] | None:
     """The statements of all files, in order, before own names are numbered.
 
     like: a workspace whose own names are taken for those of this one, as those of a mutant's reference are.
+    defaults: whether an argument that says what holds without it (`phrasings.DEFAULTS`) is part of the
+        program: as `numbers` and `printed`, see `normal_form`.
 
     None: a file does not parse, or may read its own source.
     """
-    program = bare(workspace, like=like, printed=printed)
+    program = bare(workspace, like=like, printed=printed, defaults=defaults)
     return None if program is None else program.statements(numbers=numbers)
 
 
@@ -117,7 +125,9 @@ class Program:
         return [*lines, *(("data", repr(one)) for one in self.data)]
 
 
-def bare(workspace: Workspace, *, like: Workspace | None = None, printed: bool = True) -> Program | None:
+def bare(
+    workspace: Workspace, *, like: Workspace | None = None, printed: bool = True, defaults: bool = True
+) -> Program | None:
     """What is left of a workspace, to be spelled with numbers or without; see `statements`."""
     code, model = _code(workspace), _code(like or workspace)
     if code is None or model is None:
@@ -139,6 +149,8 @@ def bare(workspace: Workspace, *, like: Workspace | None = None, printed: bool =
         _drop_unused(trees, code.origins)
     for tree in trees.values():
         _name_keywords(tree)
+        if not defaults:
+            _drop_defaults(tree)
     data = tuple(one for one in workspace.sources if not one[0].endswith(".py"))
     return Program(code, trees, found, workspace.entrypoint, data)
 
@@ -327,8 +339,8 @@ def _nodes(expressions: Iterable[ast.expr | None]) -> list[ast.AST]:
 # -- spelling ------------------------------------------------------------------------------------------------
 
 
-def _name_keywords(tree: ast.Module) -> None:
-    """Name the arguments that styles name or not (see `styles.keywords`), where that is possible."""
+def _imported(tree: ast.Module) -> dict[str, str]:
+    """Names that a file imports, and what they are called where they come from."""
     origins: dict[str, str] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -337,6 +349,31 @@ def _name_keywords(tree: ast.Module) -> None:
                 origins[alias.asname or whole] = whole
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             origins |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+    return origins
+
+
+def _drop_defaults(tree: ast.Module) -> None:
+    """Leave out arguments that say the default (see `phrasings.DEFAULTS`)."""
+    origins = _imported(tree)
+    for node in ast.walk(tree):
+        said = DEFAULTS.get(_origin(node.func, origins)) if isinstance(node, ast.Call) else None
+        if said and isinstance(node, ast.Call):
+            known = {name: ast.literal_eval(value) for name, value in said}
+            node.keywords[:] = [
+                one
+                for one in node.keywords
+                if not isinstance(one.value, _LITERALS)
+                or one.arg not in known
+                or ast.unparse(one.value) != repr(known[one.arg])
+            ]
+
+
+_LITERALS = (ast.Constant, ast.Tuple)
+
+
+def _name_keywords(tree: ast.Module) -> None:
+    """Name the arguments that styles name or not (see `styles.keywords`), where that is possible."""
+    origins = _imported(tree)
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call):
             continue

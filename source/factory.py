@@ -39,7 +39,7 @@ from ..mutators.base import canonical_bugs, mutator
 from ..mutators.compose import Injection, NoCompositionError, compose, edits_of
 from ..mutators.survey import sites_of, survey
 from ..mutators.workspace import Workspace, splice
-from ..seeds import ENGINE_VERSION, Draw
+from ..seeds import DRAWS, Draw
 from .folder import OwnSource, copy_to, with_files_of
 
 TIMEOUT = 60.0
@@ -159,7 +159,7 @@ class OwnScript:
         """
         draw = Draw(
             "own script",
-            ENGINE_VERSION,
+            DRAWS,
             request.bugs,
             request.seed,
             request.index,

@@ -184,7 +184,9 @@ def test_names_may_be_short_long_or_compound() -> None:
 
 def test_a_set_that_no_script_can_host_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        factory, "hosted", lambda name: frozenset(["shape_mismatch"] if name == "glyph_cnn" else ())
+        factory,
+        "hosted",
+        lambda name, engine="": frozenset(["shape_mismatch"] if name == "glyph_cnn" else ()),
     )
     with pytest.raises(NoSiteError, match="no script can host data_leakage, shape_mismatch together"):
         generate("shape,leakage", 1, verify=False)

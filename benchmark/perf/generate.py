@@ -44,14 +44,13 @@ def unverified(count: int) -> dict[str, float]:
     from itertools import combinations
 
     from mldebug.clean_scripts.library import job_names
-    from mldebug.factory import Request, styled_script
+    from mldebug.factory import Request
     from mldebug.factory import unverified as make
     from mldebug.mutators.base import bug_classes
-    from mldebug.mutators.bases import STYLE_COUNT
-    from mldebug.mutators.compose import hostable
+    from mldebug.mutators.bases import STYLE_COUNT, base
 
     bases = [(name, style) for name in job_names() for style in range(STYLE_COUNT)]
-    base_seconds = timed(lambda: [hostable(styled_script(*base)) for base in bases])
+    base_seconds = timed(lambda: [base(*one) for one in bases])
     sets = [*((bug,) for bug in bug_classes()), *combinations(bug_classes(), 2)]
     requests = [Request(sets[index % len(sets)], seed=index) for index in range(count)]
     for request in requests[: len(sets)]:

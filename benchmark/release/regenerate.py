@@ -28,7 +28,13 @@ def redraw(solution: Mapping[str, Any]) -> Draft:
     try:
         truth = solution["truth"]
         # With its script named, a request gives the same whatever scripts the library has gained.
-        request = Request.of(list(truth["bugs"]), truth["seed"], truth["index"], str(truth["script"]))
+        request = Request.of(
+            list(truth["bugs"]),
+            truth["seed"],
+            truth["index"],
+            str(truth["script"]),
+            str(truth["versions"]["engine"]),
+        )
         attempt, id = int(truth["attempt"]), str(solution["id"])
         if not 0 <= attempt < ATTEMPTS:
             raise ValueError(f"attempt {attempt}")

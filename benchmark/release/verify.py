@@ -18,7 +18,7 @@ from ...grader.runner import Pool
 from ...grader.validate import Validation, validate
 from ...output.progress import progress
 from ...output.release_rows import SOLUTIONS
-from ...seeds import ENGINE_VERSION, Draw
+from ...seeds import ENGINES, Draw
 from ...task_folder import SCHEMA, canonical_json
 from ...versions import made_by, run_by
 from .card import changelog
@@ -236,20 +236,18 @@ def _content(found: _Folder, report: Report) -> Content | None:
         )
         return None
     _check_names(found.path, manifest, plan, report)
-    if versions.get("engine") != ENGINE_VERSION:
+    if versions.get("engine") not in ENGINES:
         report.add(
             MANIFEST,
             f"stale version: made by engine {versions.get('engine')} (mldebug "
-            f"{versions.get('mldebug')}), this is "
-            f"engine {ENGINE_VERSION}, which makes other bytes of the same seeds; verify with the "
-            "version that "
-            "made it. Nothing was made again, nothing executed",
+            f"{versions.get('mldebug')}), this version makes those of {', '.join(ENGINES)}; verify with the "
+            "version that made it. Nothing was made again, nothing executed",
         )
         return None
     report.notes += [
         f"made with {name} {versions.get(name)}, here it is {here}: figures may round otherwise"
         for name, here in (made_by() | run_by()).items()
-        if versions.get(name) != here
+        if name != "engine" and versions.get(name) != here
     ]
     return Content(
         plan,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from itertools import combinations
 
 import pytest
@@ -14,6 +14,7 @@ from mldebug.mutators.analysis import Script, analyse
 from mldebug.mutators.base import bug_classes, mutator
 from mldebug.mutators.compose import (
     NoCompositionError,
+    Offer,
     compose,
     edits_of,
     hostable,
@@ -90,7 +91,7 @@ def test_two_bugs_of_one_line_go_together() -> None:
 def test_edits_that_always_overlap_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     script = script_of(few(__name__)[0])
     first = mutator("shape_mismatch").manifestations[0]
-    offer = ((first, tuple(first.sites(script))[:1]),)
+    offer = (Offer(first.name, first.since, tuple(first.sites(script))[:1], partial(first.edits, script)),)
     monkeypatch.setattr("mldebug.mutators.compose._offers", lambda script, owner: offer)
     monkeypatch.setattr("mldebug.mutators.compose.TRIES", 3)
     with pytest.raises(NoCompositionError, match="after 3 draws"):
