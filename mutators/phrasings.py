@@ -3,14 +3,14 @@
 A base is made once and kept (`bases`), with the places where its authors could as well have written something
 else of the same value: `len(x)` for `x.shape[0]`, a default said aloud, an older `super()`. A variant draws
 which of them it has. Every phrasing computes the same bits in the same order, keeps all lines where they are,
-and stays away from statements that a bug touches.
+and does not touch what a bug rewrites.
 """
 
 from __future__ import annotations
 
 import keyword
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import libcst as cst
@@ -25,8 +25,9 @@ from .idioms import calls_on
 from .modes import switch_mode
 from .workspace import Edit, Workspace, conflicts, splice
 
-USED = (1, 3)
-"""Share of the kinds that a variant has, of those that its base has places for."""
+USED = (1, 6)
+"""Share of the places that a variant words otherwise. A place that a bug rewrites itself keeps the words of its
+base: so must nearly all others, or it would stand out."""
 
 Way = tuple[Edit, ...]
 Places = Iterator[tuple[cst.CSTNode, Sequence[Way]]]
@@ -36,18 +37,28 @@ Places = Iterator[tuple[cst.CSTNode, Sequence[Way]]]
 class Phrasing:
     """A place, and other ways to write what stands there.
 
-    file, start, end: the bytes of its statement, up to the body of a compound one.
+    callee: the bytes of the function that a default is said of: it holds for no other.
     """
 
     kind: str
-    file: str
-    start: int
-    end: int
     ways: tuple[Way, ...]
+    callee: tuple[int, int] | None = None
 
-    def near(self, one: Edit | Site) -> bool:
-        """Whether something lies in this statement or next to it."""
-        return one.file == self.file and one.start <= self.end and self.start <= one.end
+    def fits(self, way: Way, bugs: Sequence[Edit], sites: Sequence[Site]) -> bool:
+        """Whether bugs can be put into it as before: they and it lie apart, or next to each other."""
+        if any(one.overlaps(bug) for one in way for bug in bugs):
+            return False
+        if self.callee is not None and any(
+            bug.file == way[0].file and bug.start < self.callee[1] and self.callee[0] < bug.end
+            for bug in bugs
+        ):
+            return False
+        return not any(
+            one.file == site.file and one.start < edge < one.end
+            for one in way
+            for site in sites
+            for edge in (site.start, site.end)
+        )
 
 
 def phrasings(script: Script) -> tuple[Phrasing, ...]:
@@ -57,76 +68,48 @@ def phrasings(script: Script) -> tuple[Phrasing, ...]:
         for node, ways in places:
             kept = tuple(way for way in ways if all(_keeps_lines(script, edit) for edit in way))
             if kept:
-                file, start, end = _statement(script, node)
-                found.append(Phrasing(kind, file, start, end, kept))
-    return tuple(sorted(found, key=lambda one: (one.kind, one.file, one.start, one.ways)))
+                called = isinstance(node, cst.Call) and kind not in KINDS
+                found.append(Phrasing(kind, kept, script.span(node.func) if called else None))
+    return tuple(sorted(found, key=lambda one: (one.kind, one.ways)))
 
 
 def phrased(
-    workspace: Workspace, places: Iterable[Phrasing], injections: Sequence[Injection], draw: Draw
+    workspace: Workspace, places: Sequence[Phrasing], injections: Sequence[Injection], draw: Draw
 ) -> tuple[Workspace, tuple[Injection, ...], tuple[str, ...]]:
-    """The workspace in other words, the injections where they lie in it now, and the kinds that were taken.
-
-    Of each kind everything or about half is written otherwise: a person has habits, and forgets them.
-    """
-    of_kind: dict[str, list[Phrasing]] = {}
-    for one in places:
-        of_kind.setdefault(one.kind, []).append(one)
-    bugs: list[Edit | Site] = [edit for one in injections for edit in one.edits]
-    bugs += [one.site for one in injections]
+    """The workspace in other words, the injections where they lie in it now, and the kinds taken."""
+    bugs = [edit for one in injections for edit in one.edits]
+    sites = [one.site for one in injections]
     taken: list[Edit] = []
-    kinds = []
-    for kind in draw.shuffled(list(of_kind), "order"):
-        if not draw.chance(*USED, kind):
-            continue
-        found = of_kind[kind]
-        everywhere, way = draw.chance(1, 2, kind, "everywhere"), draw.number(kind, "way")
-        before = len(taken)
-        for number, place in enumerate(found):
-            if not everywhere and not draw.chance(1, 2, kind, "place", number):
-                continue
-            edits = place.ways[way % len(place.ways)]
-            if not any(place.near(one) for one in bugs) and not conflicts((*taken, *edits)):
-                taken += edits
-        if len(taken) > before:
-            kinds.append(kind)
+    kinds = set()
+    drawn = [number for number in range(len(places)) if draw.chance(*USED, "place", number)]
+    for number in draw.shuffled(drawn, "order"):
+        way = draw.choose(places[number].ways, "way", number)
+        if places[number].fits(way, bugs, sites) and not conflicts((*taken, *way)):
+            taken += way
+            kinds.add(places[number].kind)
     if not taken:
         return workspace, tuple(injections), ()
+    moved = tuple(_moved(one, taken) for one in injections)
     # A mutant of it is compiled, in which all of this text stands.
-    return (
-        splice(workspace, taken, check=False),
-        tuple(_moved(one, taken) for one in injections),
-        tuple(sorted(kinds)),
-    )
+    return splice(workspace, taken, check=False), moved, tuple(sorted(kinds))
 
 
 def _moved(injection: Injection, taken: Sequence[Edit]) -> Injection:
-    """An injection after edits that lie apart from its own."""
+    """An injection after edits none of which overlaps its own."""
 
-    def place(file: str, position: int) -> int:
-        before = [one for one in taken if one.file == file and one.end <= position]
-        return position + sum(len(one.replacement.encode()) - (one.end - one.start) for one in before)
+    def place(one: Edit | Site) -> tuple[int, int]:
+        ours = [edit for edit in taken if edit.file == one.file]
+        start = sum(_growth(edit) for edit in ours if edit.end <= one.start)
+        end = sum(_growth(edit) for edit in ours if edit.start < one.end)
+        return one.start + start, one.end + end
 
-    site = injection.site
-    ours = replace(site, start=place(site.file, site.start), end=place(site.file, site.end))
-    edits = [
-        Edit(one.file, place(one.file, one.start), place(one.file, one.end), one.replacement)
-        for one in injection.edits
-    ]
-    return replace(injection, site=ours, edits=tuple(edits))
+    start, end = place(injection.site)
+    edits = (Edit(one.file, *place(one), one.replacement) for one in injection.edits)
+    return replace(injection, site=replace(injection.site, start=start, end=end), edits=tuple(edits))
 
 
-def _statement(script: Script, node: cst.CSTNode) -> tuple[str, int, int]:
-    file = script.file(node)
-    small = script.small_statement(node)
-    if small is not None:
-        return file.name, *file.span(small)
-    statement = script.statement(node)
-    start, end = file.span(statement)
-    body = getattr(statement, "body", None)
-    if isinstance(body, cst.IndentedBlock) and body.body:
-        end = file.span(body.body[0])[0]
-    return file.name, min(start, file.span(node)[0]), end
+def _growth(edit: Edit) -> int:
+    return len(edit.replacement.encode()) - (edit.end - edit.start)
 
 
 def _keeps_lines(script: Script, edit: Edit) -> bool:
