@@ -26,8 +26,8 @@ from .modes import switch_mode
 from .workspace import Edit, Workspace, conflicts, splice
 
 USED = (1, 6)
-"""Share of the places that a variant words otherwise. A place that a bug rewrites itself keeps the words of its
-base: so must nearly all others, or it would stand out."""
+"""Share of the places that a variant words otherwise. A place that a bug rewrites itself keeps the words of
+its base: so must nearly all others, or it would stand out."""
 
 Way = tuple[Edit, ...]
 Places = Iterator[tuple[cst.CSTNode, Sequence[Way]]]
@@ -68,8 +68,9 @@ def phrasings(script: Script) -> tuple[Phrasing, ...]:
         for node, ways in places:
             kept = tuple(way for way in ways if all(_keeps_lines(script, edit) for edit in way))
             if kept:
-                called = isinstance(node, cst.Call) and kind not in KINDS
-                found.append(Phrasing(kind, kept, script.span(node.func) if called else None))
+                of_call = kind not in KINDS and isinstance(node, cst.Call)
+                callee = script.span(node.func) if of_call else None  # type: ignore[attr-defined]
+                found.append(Phrasing(kind, kept, callee))
     return tuple(sorted(found, key=lambda one: (one.kind, one.ways)))
 
 
