@@ -107,7 +107,8 @@ def _reason(missing: list[Missing]) -> str:
         return f"the search for {failed[0].manifestation} failed in this script ({failed[0].failed})"
     patterns = list(dict.fromkeys(one.pattern for one in missing))
     named = ", ".join(f"`{one}`" for one in patterns[:PATTERNS])
-    more = f" and {len(patterns) - PATTERNS} more kinds" if len(patterns) > PATTERNS else ""
+    left = len(patterns) - PATTERNS
+    more = f" and {left} more kind{'s' if left > 1 else ''}" if left > 0 else ""
     return f"looked for places like {named}{more}: none here where a change would fail"
 
 

@@ -14,8 +14,9 @@ from mldebug.env.tools.base import shortened
 from mldebug.env.tools.view import View
 from mldebug.env.tools.view_source import ViewSource
 from mldebug.env.workbench import Workbench
-from mldebug.factory import styled_script
-from mldebug.mutators.bases import STYLE_COUNT
+from mldebug.mutators.bases import STYLE_COUNT, base
+from mldebug.mutators.phrasings import phrased
+from mldebug.seeds import Draw
 
 from ...written import rows, task
 
@@ -39,9 +40,11 @@ def test_templates_name_the_classes_and_leave_references_alone(name: str) -> Non
 
 @pytest.mark.parametrize("name", job_names())
 def test_templates_are_silent_on_the_clean_library(name: str) -> None:
-    style = sum(map(ord, name)) % STYLE_COUNT
-    sources = dict(styled_script(name, style).workspace.sources)
-    assert [one.why for one in read(Job(sources, load_job(name).entrypoint)) if one.weight >= SURE] == []
+    made = base(name, sum(map(ord, name)) % STYLE_COUNT)
+    worded = [phrased(made.workspace, made.phrasings, (), Draw("test", number))[0] for number in range(3)]
+    for workspace in (made.workspace, *worded):
+        found = read(Job(dict(workspace.sources), load_job(name).entrypoint))
+        assert [one.why for one in found if one.weight >= SURE] == []
 
 
 def test_what_was_left_out_of_the_sources_is_looked_up() -> None:
