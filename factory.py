@@ -26,7 +26,8 @@ from .mutators.analysis import Script, analyse
 from .mutators.base import canonical_bugs
 from .mutators.bases import STYLE_COUNT, Base, base
 from .mutators.compose import Injection, NoCompositionError, choose, edits_of, offers
-from .mutators.phrasings import phrased
+from .mutators.distractors import Distractor
+from .mutators.phrasings import Worded, phrased
 from .mutators.workspace import Workspace, splice
 from .seeds import DRAWS, ENGINE_VERSION, ENGINES, Draw
 
@@ -95,7 +96,8 @@ class Variant:
     data: generator, version, seed and SHA-256 of the data files; the files come from `data_files()`.
     alert: what monitoring said of the run that was made; None if unverified.
     injections: the truth, one entry per bug class. attempt: how many candidates were discarded before.
-    phrasings: kinds of `mutators.phrasings` in which it differs from its base; engine: what made it.
+    phrasings: kinds of `mutators.phrasings` in which it differs from its base. distractors: what looks wrong
+    in it and is right. engine: what made it.
     """
 
     id: str
@@ -113,6 +115,7 @@ class Variant:
     injections: tuple[Injection, ...] = field(repr=False)
     hidden_seed: int
     phrasings: tuple[str, ...] = ()
+    distractors: tuple[Distractor, ...] = ()
     engine: str = ENGINE_VERSION
     alert: str | None = None
     validation: Validation | None = None
@@ -286,7 +289,8 @@ def draft(request: Request, attempt: int) -> Draft:
     name, style, draw = drawn_base(request, attempt)
     made = base(name, style)
     chosen = choose(made.workspace, made.offers, request.bugs, draw.child("injection"), request.engine)
-    clean, injections, kinds = written(request, made, chosen, draw)
+    worded = written(request, made, chosen, draw)
+    clean, injections = worded.workspace, worded.injections
     broken = splice(clean, edits_of(injections))
     on_accelerator = "wrong_device" in request.bugs or draw.chance(*ACCELERATED, "device")
     device: Device = "cuda" if on_accelerator else "cpu"
@@ -307,18 +311,19 @@ def draft(request: Request, attempt: int) -> Draft:
         data=data,
         injections=injections,
         hidden_seed=hidden,
-        phrasings=kinds,
+        phrasings=worded.kinds,
+        distractors=tuple(
+            replace(one, line=worded.line(made.workspace, one.file, one.line)) for one in made.distractors
+        ),
         engine=request.engine,
     )
     return Draft(variant, clean)
 
 
-def written(
-    request: Request, made: Base, injections: tuple[Injection, ...], draw: Draw
-) -> tuple[Workspace, tuple[Injection, ...], tuple[str, ...]]:
-    """The base as this variant puts it, the injections where they lie in it, and the kinds of phrasing."""
+def written(request: Request, made: Base, injections: tuple[Injection, ...], draw: Draw) -> Worded:
+    """The base as this variant puts it."""
     if request.engine == ENGINES[0]:
-        return made.workspace, injections, ()
+        return Worded(made.workspace, injections)
     return phrased(made.workspace, made.phrasings, injections, draw.child("phrasing"))
 
 

@@ -87,7 +87,7 @@ def truth_record(variant: Variant) -> dict[str, Any]:
         "base": {
             "alternative": variant.base.alternative,
             "structures": list(variant.base.structures),
-            "distractors": [vars(one) for one in variant.base.distractors],
+            "distractors": [vars(one) for one in variant.distractors],
             **({} if variant.engine == ENGINES[0] else {"phrasings": list(variant.phrasings)}),
         },
         "seed": variant.seed,
@@ -148,7 +148,7 @@ def validation_record(variant: Variant) -> dict[str, Any] | None:
             variant.files,
             variant.reference,
             [one.edits for one in variant.injections],
-            len(variant.base.distractors),
+            len(variant.distractors),
         ).record(),
         "discarded": list(variant.discarded),
         "guarantees": list(proof.broken.result.guarantees),

@@ -147,10 +147,11 @@ class Unit:
             edits = edits_of(injections)
             if edits not in known:
                 known[edits] = looked_at(splice(made.workspace, edits), before, made.workspace)
-            clean, moved, kinds = written(request, made, injections, draw)
+            worded = written(request, made, injections, draw)
             one = known[edits]
-            if kinds:
-                form, with_numbers, _ = spelled(splice(clean, edits_of(moved)), made.workspace)
+            if worded.kinds:
+                mutant = splice(worded.workspace, edits_of(worded.injections))
+                form, with_numbers, _ = spelled(mutant, made.workspace)
                 one = one._replace(form=form, with_numbers=with_numbers)
             found.append((bug, one))
         return found, others

@@ -1,9 +1,9 @@
 """Other ways to say the same thing, drawn for each variant.
 
 A base is made once and kept (`bases`), with the places where its authors could as well have written something
-else of the same value: `len(x)` for `x.shape[0]`, a default said aloud, an older `super()`. A variant draws
-which of them it has. Every phrasing computes the same bits in the same order, keeps all lines where they are,
-and does not touch what a bug rewrites.
+else of the same value: `len(x)` for `x.shape[0]`, a default said aloud, an older `super()`, a helper function
+more or less (`helpers`). A variant draws which of them it has. Every phrasing computes the same bits in the
+same order, and does not touch what a bug rewrites.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from .base import Site
 from .collapse_places import local_name
 from .compose import Injection
 from .editing import argument
+from .helpers import Places, Way, extracted, inlined
 from .idioms import calls_on
 from .modes import switch_mode
 from .workspace import Edit, Workspace, conflicts, splice
@@ -29,8 +30,8 @@ USED = (1, 6)
 """Share of the places that a variant words otherwise. A place that a bug rewrites itself keeps the words of
 its base: so must nearly all others, or it would stand out."""
 
-Way = tuple[Edit, ...]
-Places = Iterator[tuple[cst.CSTNode, Sequence[Way]]]
+RARER = {"extracted": (1, 12), "inlined": (1, 3)}
+"""The same of kinds that change more than a word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +62,32 @@ class Phrasing:
         )
 
 
+@dataclass(frozen=True)
+class Worded:
+    """A workspace in other words. kinds: of the phrasings that were taken; edits: they themselves."""
+
+    workspace: Workspace
+    injections: tuple[Injection, ...]
+    kinds: tuple[str, ...] = ()
+    edits: tuple[Edit, ...] = ()
+
+    def line(self, before: Workspace, file: str, line: int) -> int:
+        """Where a line of the workspace as it was stands now; both from 1 on."""
+        data = before.files[file].encode()
+        start = sum(len(one) for one in data.split(b"\n")[: line - 1]) + line - 1
+        earlier = [one for one in self.edits if one.file == file and one.end <= start]
+        grown = (one.replacement.count("\n") - data[one.start : one.end].count(b"\n") for one in earlier)
+        return line + sum(grown)
+
+
 def phrasings(script: Script) -> tuple[Phrasing, ...]:
     """All places of a script, by kind, each kind in source order."""
     found = []
     for kind, places in _kinds(script):
         for node, ways in places:
-            kept = tuple(way for way in ways if all(_keeps_lines(script, edit) for edit in way))
+            kept = tuple(
+                way for way in ways if kind in RARER or all(_keeps_lines(script, edit) for edit in way)
+            )
             if kept:
                 of_call = kind not in KINDS and isinstance(node, cst.Call)
                 callee = script.span(node.func) if of_call else None  # type: ignore[attr-defined]
@@ -76,23 +97,26 @@ def phrasings(script: Script) -> tuple[Phrasing, ...]:
 
 def phrased(
     workspace: Workspace, places: Sequence[Phrasing], injections: Sequence[Injection], draw: Draw
-) -> tuple[Workspace, tuple[Injection, ...], tuple[str, ...]]:
-    """The workspace in other words, the injections where they lie in it now, and the kinds taken."""
+) -> Worded:
+    """The workspace in other words, and what lies in it where it lies now."""
     bugs = [edit for one in injections for edit in one.edits]
     sites = [one.site for one in injections]
     taken: list[Edit] = []
     kinds = set()
-    drawn = [number for number in range(len(places)) if draw.chance(*USED, "place", number)]
+    drawn = [
+        number
+        for number, one in enumerate(places)
+        if draw.chance(*RARER.get(one.kind, USED), "place", one.kind, number)
+    ]
     for number in draw.shuffled(drawn, "order"):
         way = draw.choose(places[number].ways, "way", number)
         if places[number].fits(way, bugs, sites) and not conflicts((*taken, *way)):
             taken += way
             kinds.add(places[number].kind)
-    if not taken:
-        return workspace, tuple(injections), ()
     moved = tuple(_moved(one, taken) for one in injections)
     # A mutant of it is compiled, in which all of this text stands.
-    return splice(workspace, taken, check=False), moved, tuple(sorted(kinds))
+    worded = splice(workspace, taken, check=False) if taken else workspace
+    return Worded(worded, moved, tuple(sorted(kinds)), tuple(taken))
 
 
 def _moved(injection: Injection, taken: Sequence[Edit]) -> Injection:
@@ -462,6 +486,8 @@ KINDS: dict[str, Callable[[Script], Places]] = {
     "comparisons": _comparisons,
     "contexts": _contexts,
     "dicts": _dicts,
+    "extracted": extracted,
+    "inlined": inlined,
     "lengths": _lengths,
     "methods": _methods,
     "modes": _modes,

@@ -41,7 +41,9 @@ def test_templates_name_the_classes_and_leave_references_alone(name: str) -> Non
 @pytest.mark.parametrize("name", job_names())
 def test_templates_are_silent_on_the_clean_library(name: str) -> None:
     made = base(name, sum(map(ord, name)) % STYLE_COUNT)
-    worded = [phrased(made.workspace, made.phrasings, (), Draw("test", number))[0] for number in range(3)]
+    worded = [
+        phrased(made.workspace, made.phrasings, (), Draw("test", number)).workspace for number in range(3)
+    ]
     for workspace in (made.workspace, *worded):
         found = read(Job(dict(workspace.sources), load_job(name).entrypoint))
         assert [one.why for one in found if one.weight >= SURE] == []
