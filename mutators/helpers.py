@@ -86,26 +86,11 @@ def inlined(script: Script) -> Places:
                 yield calls[0], [tuple(edits)]
 
 
-METHODS = frozenset(
-    {
-        *(
-            "abs",
-            "amax",
-            "amin",
-            "argmax",
-            "clamp",
-            "cumsum",
-            "exp",
-            "flatten",
-            "float",
-            "item",
-            "log",
-            "max",
-        ),
-        *("mean", "min", "norm", "pow", "prod", "reshape", "sigmoid", "softmax", "sqrt", "square", "squeeze"),
-        *("std", "sum", "unsqueeze", "var", "view"),
-    }
-)
+_WORDS = """
+    abs amax amin argmax clamp cumsum exp flatten float item log max mean min norm pow prod reshape sigmoid
+    softmax sqrt square squeeze std sum unsqueeze var view
+"""
+METHODS = frozenset(_WORDS.split())
 """What arithmetic calls on arrays and tensors."""
 
 
