@@ -94,7 +94,7 @@ def insert_first(script: Script, owner: cst.CSTNode, text: str) -> Edit:
     body = script.statements(owner)
     if not body:
         raise ValueError("a one-line suite has no place for further lines")
-    if _is_docstring(body[0]):
+    if is_docstring(body[0]):
         return insert_after(script, body[0], text)
     return insert_before(script, body[0], text)
 
@@ -221,7 +221,8 @@ def _delete_among(
     return Edit(file.name, start, end, "")
 
 
-def _is_docstring(statement: cst.CSTNode) -> bool:
+def is_docstring(statement: cst.CSTNode) -> bool:
+    """Whether a statement is a text that stands alone."""
     return (
         isinstance(statement, cst.SimpleStatementLine)
         and isinstance(statement.body[0], cst.Expr)

@@ -54,7 +54,12 @@ def evaluating(script: Script, call: cst.Call) -> cst.BaseCompoundStatement | cs
     return None
 
 
-def says_eval(script: Script, call: cst.Call) -> bool:
+def eval_statements(script: Script) -> list[cst.Call]:
+    """Those that each are needed, spelled `eval()` on a name, and the only statement of their line."""
+    return [call for call in each_needed(script) if _says_eval(script, call)]
+
+
+def _says_eval(script: Script, call: cst.Call) -> bool:
     """Whether a call is the only statement of its line, on a name, and spelled `eval()`."""
     line = script.statement(call)
     return (

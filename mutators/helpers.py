@@ -14,7 +14,7 @@ from itertools import pairwise
 import libcst as cst
 
 from .analysis import Script
-from .editing import insert_before
+from .editing import insert_before, is_docstring
 from .workspace import Edit
 
 Way = tuple[Edit, ...]
@@ -206,7 +206,7 @@ def _only_result(script: Script, one: cst.CSTNode) -> cst.BaseExpression | None:
     if any(param.default is not None for param in params.params):
         return None
     body = script.statements(one)
-    if len(body) == 2 and _is_text(body[0]):
+    if len(body) == 2 and is_docstring(body[0]):
         body = body[1:]
     line = body[0] if len(body) == 1 else None
     last = line.body[0] if isinstance(line, cst.SimpleStatementLine) and len(line.body) == 1 else None
@@ -214,14 +214,6 @@ def _only_result(script: Script, one: cst.CSTNode) -> cst.BaseExpression | None:
     if value is None or "\n" in script.text(value) or script.nodes(_BOUND_APART, value):
         return None
     return None if isinstance(value, cst.Tuple) else value
-
-
-def _is_text(statement: cst.CSTNode) -> bool:
-    return (
-        isinstance(statement, cst.SimpleStatementLine)
-        and isinstance(statement.body[0], cst.Expr)
-        and isinstance(statement.body[0].value, (cst.SimpleString, cst.ConcatenatedString))
-    )
 
 
 def _comes_first(script: Script, value: cst.BaseExpression, param: str) -> bool:

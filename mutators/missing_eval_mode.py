@@ -23,13 +23,13 @@ from .editing import (
 )
 from .eval_switches import (
     each_needed,
+    eval_statements,
     eval_switches,
     evaluates,
     evaluating,
     receiver,
     removable,
     remove,
-    says_eval,
     switches_after,
     told_the_mode,
 )
@@ -304,7 +304,7 @@ class EvalNotCalled(Manifestation):
     )
 
     def sites(self, script: Script) -> list[Site]:
-        return [script.site(call) for call in each_needed(script) if says_eval(script, call)]
+        return [script.site(call) for call in eval_statements(script)]
 
     def edits(self, script: Script, site: Site, choice: int) -> tuple[Edit, ...]:
         call = script.node_at(site, cst.Call)
@@ -327,7 +327,7 @@ class GuardInverted(Manifestation):
     )
 
     def sites(self, script: Script) -> list[Site]:
-        return [script.site(call) for call in each_needed(script) if says_eval(script, call)]
+        return [script.site(call) for call in eval_statements(script)]
 
     def edits(self, script: Script, site: Site, choice: int) -> tuple[Edit, ...]:
         call = script.node_at(site, cst.Call)
@@ -508,7 +508,7 @@ class PartSwitched(Manifestation):
         return list(dict.fromkeys((calm[0], calm[-1]))) if calm else []
 
     def sites(self, script: Script) -> list[Site]:
-        found = [(call, self._parts(script, call)) for call in each_needed(script) if says_eval(script, call)]
+        found = [(call, self._parts(script, call)) for call in eval_statements(script)]
         return [script.site(call, choices=len(parts)) for call, parts in found if parts]
 
     def edits(self, script: Script, site: Site, choice: int) -> tuple[Edit, ...]:

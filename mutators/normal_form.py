@@ -356,19 +356,16 @@ def _drop_defaults(tree: ast.Module) -> None:
     """Leave out arguments that say the default (see `phrasings.DEFAULTS`)."""
     origins = _imported(tree)
     for node in ast.walk(tree):
-        said = DEFAULTS.get(_origin(node.func, origins)) if isinstance(node, ast.Call) else None
+        said = _SAID.get(_origin(node.func, origins)) if isinstance(node, ast.Call) else None
         if said and isinstance(node, ast.Call):
-            known = {name: ast.literal_eval(value) for name, value in said}
-            node.keywords[:] = [
-                one
-                for one in node.keywords
-                if not isinstance(one.value, _LITERALS)
-                or one.arg not in known
-                or ast.unparse(one.value) != repr(known[one.arg])
-            ]
+            node.keywords[:] = [one for one in node.keywords if (one.arg, ast.unparse(one.value)) not in said]
 
 
-_LITERALS = (ast.Constant, ast.Tuple)
+_SAID = {
+    function: {(name, repr(ast.literal_eval(value))) for name, value in known}
+    for function, known in DEFAULTS.items()
+}
+"""Callable → its defaults, as (argument, what `ast.unparse` makes of the value)."""
 
 
 def _name_keywords(tree: ast.Module) -> None:
