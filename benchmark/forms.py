@@ -21,7 +21,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from difflib import SequenceMatcher
 from functools import partial
@@ -35,7 +35,7 @@ from ..factory import Request, drawn_base, hosts, written
 from ..mutators.base import bug_classes, canonical_bugs
 from ..mutators.bases import base
 from ..mutators.compose import NoCompositionError, choose, edits_of
-from ..mutators.normal_form import Statement, bare, numbered, statements
+from ..mutators.normal_form import Statement, bare, numbered
 from ..mutators.workspace import Edit, Workspace, splice
 from ..output.progress import progress
 from ..seeds import Draw, digest
@@ -104,8 +104,9 @@ def bug_shape(before: Sequence[Statement], after: Sequence[Statement]) -> str:
 def spelled(mutant: Workspace, like: Workspace) -> tuple[str, str, list[Statement]]:
     """Hashes of a mutant's form without numbers and with them, and its statements without.
 
-    like: whose names are its own."""
-    program = bare(mutant, like=like, printed=False, defaults=False)
+    like: whose names are its own; the mutant was made of it.
+    """
+    program = bare(mutant, like=like, printed=False, defaults=False, vouched=True)
     if program is None:
         return (whole := _hash(repr(mutant.sources))), whole, []
     plain, valued = (program.statements(numbers=numbers) for numbers in (False, True))
@@ -133,7 +134,7 @@ class Unit:
     def look(self) -> tuple[list[tuple[str, Found]], list[tuple[str, int, int]]]:
         """What is found of each class, and the mutants for which generation would draw another base."""
         made = base(self.job, self.style)
-        before = _before(made.workspace)
+        before = _before(made.workspace, made.workspace)
         known: dict[tuple[Edit, ...], Found] = {}
         found, others = [], []
         for bug, seed, attempt in self.wanted:
@@ -157,8 +158,8 @@ class Unit:
         return found, others
 
 
-def _before(reference: Workspace) -> list[Statement]:
-    return statements(reference, like=reference, numbers=False, printed=False, defaults=False) or []
+def _before(reference: Workspace, like: Workspace) -> list[Statement]:
+    return spelled(reference, like)[2]
 
 
 def units(wanted: Iterable[tuple[str, int, int]]) -> list[Unit]:
@@ -170,21 +171,32 @@ def units(wanted: Iterable[tuple[str, int, int]]) -> list[Unit]:
     return [Unit(*base, tuple(of_base[base])) for base in sorted(of_base)]
 
 
-def ours(bugs: Sequence[str], seeds: int, jobs: int = 1) -> Iterator[tuple[str, Found]]:
+Spread = Callable[[Callable[..., Any], Iterable[Any]], Iterable[Any]]
+"""As `map`: in this process, or in others."""
+
+
+def ours(bugs: Sequence[str], seeds: int, spread: Spread = map) -> Iterator[tuple[str, Found]]:
     """The generator's own mutants of each class, one a seed, in no order that means anything."""
     left = [(bug, seed, 0) for bug in bugs for seed in range(seeds)]
-    with ExitStack() as stack:
-        look: Callable[[Iterable[Unit]], Iterable[tuple[Any, Any]]] = partial(map, Unit.look)
-        if jobs > 1:
-            context = multiprocessing.get_context("spawn")
-            pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_leave_interrupts)
-            stack.callback(pool.shutdown, cancel_futures=True)
-            look = partial(pool.map, Unit.look)
-        while left:
-            given, left = units(left), []
-            for found, others in look(given):
-                yield from found
-                left += others
+    while left:
+        given, left = units(left), []
+        for found, others in spread(Unit.look, given):
+            yield from found
+            left += others
+
+
+@contextmanager
+def spreading(jobs: int) -> Iterator[Spread]:
+    """Processes that share work, or this one."""
+    if jobs == 1:
+        yield map
+        return
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_leave_interrupts)
+    try:
+        yield pool.map
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _leave_interrupts() -> None:
@@ -192,15 +204,17 @@ def _leave_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def template(bug: str, seeds: int) -> Iterator[Found]:
+def template(bug: str, seeds: int) -> list[Found]:
     """One script with one bug at one place; a seed draws its numbers anew."""
+    found = []
     job = hosts((bug,))[0]
     made = base(job, 0)
     clean = made.workspace
     broken = splice(clean, edits_of(choose(clean, made.offers, (bug,), Draw("template", bug))))
     for seed in range(seeds):
         reference, mutant = (_renumbered(one, Draw("template", bug, seed)) for one in (clean, broken))
-        yield looked_at(mutant, _before(reference), clean)
+        found.append(looked_at(mutant, _before(reference, clean), clean))
+    return found
 
 
 def _renumbered(workspace: Workspace, draw: Draw) -> Workspace:
@@ -243,14 +257,16 @@ def measure(
 ) -> list[Forms]:
     """Draw `seeds` mutants of each class, and of each template `TEMPLATE_SEEDS` at most, and count."""
     found: dict[str, list[Found]] = {bug: [] for bug in bugs}
-    fixed: dict[str, list[Found]] = {bug: [] for bug in bugs}
-    for bug, one in ours(bugs, seeds, jobs):
-        found[bug].append(one)
-        advance()
-    for bug in bugs:
-        for one in template(bug, min(seeds, TEMPLATE_SEEDS)):
-            fixed[bug].append(one)
+    fixed: dict[str, list[Found]] = {}
+    with spreading(jobs) as spread:
+        for bug, one in ours(bugs, seeds, spread):
+            found[bug].append(one)
             advance()
+        few = partial(template, seeds=min(seeds, TEMPLATE_SEEDS))
+        for bug, of_template in zip(bugs, spread(few, bugs), strict=True):
+            fixed[bug] = of_template
+            for _ in of_template:
+                advance()
     return [
         summed(bug, name, of[bug]) for bug in bugs for name, of in (("mldebug", found), ("template", fixed))
     ]

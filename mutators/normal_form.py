@@ -13,7 +13,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from itertools import groupby
 
 import libcst as cst
@@ -112,30 +112,44 @@ class Program:
     entrypoint: str
     data: tuple[tuple[str, str | bytes], ...]
 
+    @cached_property
+    def spelling(self) -> _Spelling:
+        return _Spelling(self.own)
+
     def statements(self, *, numbers: bool = True) -> list[Statement]:
         """As `statements` gives them."""
-        spelling = _Spelling(self.own, numbers)
+        spelled = partial(self.spelling.statement, numbers=numbers)
         lines: list[Statement] = [("entry", repr(self.entrypoint))]
         for path, tree in self.trees.items():
             lines.append(("file", repr(path)))
             ordered = not self.code.reads_names
-            body = _ordered(tree.body, spelling, self.code.origins) if ordered else tree.body
+            body = _ordered(tree.body, spelled, self.code.origins) if ordered else tree.body
             for statement in body:
-                lines += spelling.statement(statement, "")
+                lines += spelled(statement)
         return [*lines, *(("data", repr(one)) for one in self.data)]
 
 
 def bare(
-    workspace: Workspace, *, like: Workspace | None = None, printed: bool = True, defaults: bool = True
+    workspace: Workspace,
+    *,
+    like: Workspace | None = None,
+    printed: bool = True,
+    defaults: bool = True,
+    vouched: bool = False,
 ) -> Program | None:
-    """What is left of a workspace, to be spelled with numbers or without; see `statements`."""
-    code, model = _code(workspace), _code(like or workspace)
+    """What is left of a workspace, to be spelled with numbers or without; see `statements`.
+
+    vouched: the engine made it of `like`, so that it compiles; what one may see of its own text, which names
+        it imports among them, so may the other.
+    """
+    model = _code(like or workspace)
+    code = model if vouched else _code(workspace)
     if code is None or model is None:
         return None
     found = _bindings(model)
     if code.reads_names:
         found = Bindings(frozenset(), frozenset(), found.taken, {}, found.modules)
-    trees = {path: _parsed(text) for path, text in code.texts}
+    trees = {path: _parsed(text) for path, text in sorted(_python(workspace).items())}
     documented = code.reads_docs and READS_DOCS & {
         name for tree in trees.values() for name in _mentioned(tree)
     }
@@ -148,16 +162,20 @@ def bare(
     if not code.reads_names:
         _drop_unused(trees, code.origins)
     for tree in trees.values():
-        _name_keywords(tree)
+        calls, origins = _calls(tree)
+        _name_keywords(calls, origins)
         if not defaults:
-            _drop_defaults(tree)
+            _drop_defaults(calls, origins)
     data = tuple(one for one in workspace.sources if not one[0].endswith(".py"))
     return Program(code, trees, found, workspace.entrypoint, data)
 
 
 def _code(workspace: Workspace) -> Code | None:
-    files = {path: text for path, text in workspace if path.endswith(".py")}
-    return read(files, workspace.entrypoint)
+    return read(_python(workspace), workspace.entrypoint)
+
+
+def _python(workspace: Workspace) -> dict[str, str]:
+    return {path: text for path, text in workspace if path.endswith(".py")}
 
 
 def _bindings(code: Code) -> Bindings:
@@ -289,15 +307,22 @@ def _words(text: str) -> list[str]:
 # -- order of definitions ------------------------------------------------------------------------------------
 
 
-def _ordered(body: Body, spelling: _Spelling, origins: Mapping[str, str]) -> Iterator[ast.stmt]:
+def _ordered(
+    body: Body, spelled: Callable[[ast.stmt], list[Statement]], origins: Mapping[str, str]
+) -> Iterator[ast.stmt]:
     """The statements of a file; independent neighbouring definitions in an order that no name decides."""
     for movable, group in groupby(body, key=lambda one: _seen_when_made(one, origins) is not None):
         run = list(group)
         names = [one.name for one in run if isinstance(one, ast.FunctionDef | ast.ClassDef)]
         seen = {name for one in run for name in _seen_when_made(one, origins) or ()}
         if movable and len(set(names)) == len(names) and not seen & set(names):
-            run.sort(key=spelling.shape)
+            run.sort(key=lambda one: _shape(spelled(one)))
         yield from run
+
+
+def _shape(definition: Iterable[Statement]) -> list[list[str]]:
+    """A definition without its own names: what it is sorted by."""
+    return [[token if isinstance(token, str) else "·" for token in line] for line in definition]
 
 
 _VALUES = (ast.Name, ast.Constant, ast.Tuple, ast.Load)
@@ -339,26 +364,27 @@ def _nodes(expressions: Iterable[ast.expr | None]) -> list[ast.AST]:
 # -- spelling ------------------------------------------------------------------------------------------------
 
 
-def _imported(tree: ast.Module) -> dict[str, str]:
-    """Names that a file imports, and what they are called where they come from."""
+def _calls(tree: ast.Module) -> tuple[list[ast.Call], dict[str, str]]:
+    """The calls of a file; and the names that it imports, with what they are called where they come from."""
+    calls: list[ast.Call] = []
     origins: dict[str, str] = {}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
+        if isinstance(node, ast.Call):
+            calls.append(node)
+        elif isinstance(node, ast.Import):
             for alias in node.names:
                 whole = alias.name if alias.asname else alias.name.split(".")[0]
                 origins[alias.asname or whole] = whole
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             origins |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
-    return origins
+    return calls, origins
 
 
-def _drop_defaults(tree: ast.Module) -> None:
+def _drop_defaults(calls: Iterable[ast.Call], origins: Mapping[str, str]) -> None:
     """Leave out arguments that say the default (see `phrasings.DEFAULTS`)."""
-    origins = _imported(tree)
-    for node in ast.walk(tree):
-        said = _SAID.get(_origin(node.func, origins)) if isinstance(node, ast.Call) else None
-        if said and isinstance(node, ast.Call):
-            node.keywords[:] = [one for one in node.keywords if (one.arg, ast.unparse(one.value)) not in said]
+    for call in calls:
+        if said := _SAID.get(_origin(call.func, origins)):
+            call.keywords[:] = [one for one in call.keywords if (one.arg, ast.unparse(one.value)) not in said]
 
 
 _SAID = {
@@ -368,15 +394,12 @@ _SAID = {
 """Callable → its defaults, as (argument, what `ast.unparse` makes of the value)."""
 
 
-def _name_keywords(tree: ast.Module) -> None:
+def _name_keywords(calls: Iterable[ast.Call], origins: Mapping[str, str]) -> None:
     """Name the arguments that styles name or not (see `styles.keywords`), where that is possible."""
-    origins = _imported(tree)
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.Call):
-            continue
-        position, name = KNOWN.get(_origin(node.func, origins), (0, ""))
-        if name and len(node.args) == position + 1 and not any(isinstance(a, ast.Starred) for a in node.args):
-            node.keywords.insert(0, ast.keyword(name, node.args.pop()))
+    for call in calls:
+        position, name = KNOWN.get(_origin(call.func, origins), (0, ""))
+        if name and len(call.args) == position + 1 and not any(isinstance(a, ast.Starred) for a in call.args):
+            call.keywords.insert(0, ast.keyword(name, call.args.pop()))
 
 
 def _origin(function: ast.expr, origins: Mapping[str, str]) -> str:
@@ -394,57 +417,66 @@ _NAMES = frozenset({"id", "name", "names", "rest", "arg", "attr"})
 _UNSPELLED = frozenset({"ctx", "kind", "type_comment", "type_ignores", "lineno"})
 
 
+@dataclass(frozen=True)
+class _Number:
+    """A number, which is spelled only where numbers count."""
+
+    text: str
+
+
 @dataclass
 class _Spelling:
-    """Spells syntax as tokens, the same for every Python that parses it."""
+    """Spells syntax as tokens, the same for every Python that parses it; a statement once, however often it
+    is asked for."""
 
     own: Bindings
-    numbers: bool
-    _found: list[Statement] = field(default_factory=list)
+    _found: list[list[Token | _Number]] = field(default_factory=list)
+    _spelled: dict[ast.stmt, list[list[Token | _Number]]] = field(default_factory=dict)
 
-    def shape(self, one: ast.stmt) -> list[list[str]]:
-        """A definition without its own names: what it is sorted by."""
-        return [[t if isinstance(t, str) else "·" for t in line] for line in self.statement(one, "")]
-
-    def statement(self, one: ast.stmt, place: str) -> list[Statement]:
-        """A statement and those inside it."""
-        before, self._found = self._found, []
-        self._statement(one, place, None)
-        found, self._found = self._found, before
-        return found
+    def statement(self, one: ast.stmt, *, numbers: bool) -> list[Statement]:
+        """A statement of a file and those inside it."""
+        if one not in self._spelled:
+            self._found = self._spelled[one] = []
+            self._statement(one, "", None)
+        return [
+            tuple(
+                (token.text if numbers else "number") if isinstance(token, _Number) else token
+                for token in line
+            )
+            for line in self._spelled[one]
+        ]
 
     def _statement(self, one: ast.stmt, place: str, owner: ast.AST | None) -> None:
-        head: list[Token] = [place]
-        self._found.append(())  # its place is before those of the statements inside it
-        index = len(self._found) - 1
-        head += self._node(one, place, owner)
-        self._found[index] = tuple(head)
+        head: list[Token | _Number] = [place]
+        self._found.append(head)  # its place is before those of the statements inside it
+        self._node(one, place, owner, head)
 
-    def _node(self, node: ast.AST, place: str, owner: ast.AST | None) -> Iterator[Token]:
-        yield type(node).__name__
+    def _node(self, node: ast.AST, place: str, owner: ast.AST | None, out: list[Token | _Number]) -> None:
+        out.append(type(node).__name__)
         if isinstance(node, ast.Constant):
             number = isinstance(node.value, int | float | complex) and not isinstance(node.value, bool)
-            yield repr(node.value) if self.numbers or not number else "number"
+            out.append(_Number(repr(node.value)) if number else repr(node.value))
             return
-        yield "("
+        out.append("(")
         for name, value in ast.iter_fields(node):
             if name in _UNSPELLED or value is None or value == []:
                 continue
-            yield f"{name}="
+            out.append(f"{name}=")
             for one in value if isinstance(value, list) else [value]:
                 if isinstance(one, ast.stmt):
                     self._statement(one, f"{place} {name}", node)
                 elif isinstance(node, ast.Call) and isinstance(one, ast.keyword):
-                    yield from self._keyword(node, one, place)
+                    out.append(self._keyword(node, one))
+                    self._node(one.value, place, one, out)
                 elif isinstance(one, ast.alias):
-                    yield from self._alias(node, one)
+                    out += self._alias(node, one)
                 elif isinstance(one, ast.AST):
-                    yield from self._node(one, place, node)
+                    self._node(one, place, node, out)
                 elif isinstance(one, str) and name in _NAMES:
-                    yield self._name(node, one, owner)
+                    out.append(self._name(node, one, owner))
                 else:
-                    yield repr(one)
-        yield ")"
+                    out.append(repr(one))
+        out.append(")")
 
     def _name(self, node: ast.AST, name: str, owner: ast.AST | None) -> Token:
         of_self = (
@@ -457,11 +489,10 @@ class _Spelling:
             return repr(name)
         return Own(name) if name in self.own.names else repr(name)
 
-    def _keyword(self, call: ast.Call, one: ast.keyword, place: str) -> Iterator[Token]:
+    def _keyword(self, call: ast.Call, one: ast.keyword) -> Token:
         known = self.own.parameters.get(call.func.id, ()) if isinstance(call.func, ast.Name) else ()
         own = one.arg is not None and one.arg in known and one.arg in self.own.names
-        yield Own(str(one.arg)) if own else repr(one.arg)
-        yield from self._node(one.value, place, one)
+        return Own(str(one.arg)) if own else repr(one.arg)
 
     def _alias(self, node: ast.AST, one: ast.alias) -> Iterator[Token]:
         internal = isinstance(node, ast.ImportFrom) and node.module in self.own.modules
