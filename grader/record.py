@@ -64,7 +64,7 @@ SHAPE: dict[str, Check] = {
     "empty_steps": _count,
     "parameters": _counts("tensors", "elements", "stepped", "largest", digest=_text),
     "used_gradients": _counts("steps", "unlike", "looked", "erased", "backwards", "discarded"),
-    "train_forwards": _counts("calls", "rows", "distinct_rows"),
+    "train_forwards": _counts("calls", "rows", "distinct_rows", "at_rest"),
     "eval_forwards": _counts(
         "calls", "rows", "rounds", "noisy_calls", "noisy_rows_not_trained_on", noisy_layers=_texts
     ),

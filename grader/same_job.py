@@ -27,6 +27,9 @@ LEAST_PARAMETERS = 0.25
 """Share of the reference's parameters: half the width leaves about a quarter of a square layer's."""
 MOST_PARAMETERS = 8.0
 """Twice the width has about four times as many. A layer left as wide as there are rows has more."""
+MOST_AT_REST = 0.5
+"""Share of training forwards in evaluation mode, beyond the reference's: who forgets `train()` has all but
+the first epoch's, who freezes batch norm for the last epochs a few."""
 LEAST_ROWS = 0.5
 """Share of the different training rows that the reference saw: holding out 0.5 instead of 0.2 leaves 0.6."""
 
@@ -84,6 +87,8 @@ def breaches(repair: Repair) -> Iterator[Problem]:
             yield Problem("too few rows", "it trains on less than half of the different rows that there are")
         if amount(ours, "eval_forwards", "rows") < len(outputs.rows) + len(outputs.score):
             yield Problem("no evaluation", "its predictions do not come from evaluating a model on all rows")
+    if resting := switched_off(ours, theirs):
+        yield resting
     if resized := other_size(ours, theirs):
         yield resized
     if found := swallowed(repair):
@@ -97,6 +102,18 @@ def breaches(repair: Repair) -> Iterator[Problem]:
     if moved is not None and moved > ROUNDING:
         yield Problem("rows", "its predictions depend on more than the row they are for")
     yield from _untrained(repair)
+
+
+def switched_off(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Problem | None:
+    """Whether dropout and batch norm do not act while it trains, as they do in the job: who never switches to
+    training mode has no evaluation in it."""
+    if _at_rest(ours) <= _at_rest(theirs) + MOST_AT_REST:
+        return None
+    return Problem("evaluation mode", "most of its training runs with dropout and batch norm switched off")
+
+
+def _at_rest(trace: Mapping[str, Any]) -> float:
+    return amount(trace, "train_forwards", "at_rest") / max(amount(trace, "train_forwards", "calls"), 1.0)
 
 
 def _stopped_early(repair: Repair) -> bool:

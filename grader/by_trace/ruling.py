@@ -13,7 +13,7 @@ from ..evidence import Run
 from ..oracles.base import signs
 from ..predictions import Problem
 from ..ruling import NO_END, NOT_CONFIRMED, NOT_FIXED, SOLVED, Ruling, unfinished
-from ..same_job import ENOUGH_WORK, LEAST_WORK, other_size
+from ..same_job import ENOUGH_WORK, LEAST_WORK, other_size, switched_off
 from .case import Traced, by_chance, final_loss, lost_share, number
 from .job import Baseline
 from .prove import same_trace
@@ -96,6 +96,8 @@ def _breaches(run: Run, original: Run, done: float) -> Iterator[Problem]:
     ours, theirs = (number(one, "eval_forwards", "rows") for one in (run, original))
     if ours < ENOUGH_WORK * theirs:
         yield Problem("no evaluation", "it evaluates less than half of what the job evaluates")
+    if resting := switched_off(run.trace, original.trace):
+        yield resting
     if resized := other_size(run.trace, original.trace):
         yield resized
     ours, theirs = (number(one, "swallowed") for one in (run, original))

@@ -89,11 +89,12 @@ def rows_of(args: tuple[Any, ...], kwargs: dict[str, Any], result: object = None
 class Tally:
     """Calls, rows and devices; and of noisy calls which layers and which rows.
 
+    at_rest: calls in which dropout or batch norm ran in evaluation mode and nothing in training mode.
     rows_seen: which rows; kept of all calls, or of the noisy ones only.
     """
 
     def __init__(self, *, only_noisy_rows: bool) -> None:
-        self.calls = self.rows = self.noisy = self.cpu = self.cuda = 0
+        self.calls = self.rows = self.noisy = self.at_rest = self.cpu = self.cuda = 0
         self.names: Counter[str] = Counter()
         self.rows_seen = Sketch()
         self.noisy_rows_unknown = 0
@@ -107,6 +108,7 @@ class Tally:
         if forward.counted or noisy:
             self.calls += sign
             self.rows += sign * forward.rows
+            self.at_rest += sign * (forward.at_rest and not noisy)
             if forward.cuda:
                 self.cuda += sign
             else:
@@ -167,13 +169,11 @@ class Forwards:
             if not stack and not thread.engine:
                 thread.forward = Forward()
             stack.append(Entry(module, frame, sys.exc_info()[1]))
-            if (
-                isinstance(module, nn.RNNBase)
-                and module.training
-                and module.dropout
-                and module.num_layers > 1
-            ):
-                self.noise(type(module).__name__)
+            if isinstance(module, nn.RNNBase) and module.dropout and module.num_layers > 1:
+                if module.training:
+                    self.noise(type(module).__name__)
+                else:
+                    self.rest()
         except Exception as error:
             self._faults.note("before forward", error)
 
@@ -220,6 +220,11 @@ class Forwards:
             self.evaluation.noisy += 1
             self.evaluation.names[name] += 1
             self.noise_outside += 1
+
+    def rest(self) -> None:
+        """Something that would be noisy in training mode runs in evaluation mode now."""
+        if self._thread.forward is not None and not self._thread.engine:
+            self._thread.forward.at_rest = True
 
     def classify(self, forwards: list[Forward], result: object) -> None:
         """Sort finished calls whose outputs are in `result`, now or when a backward comes."""

@@ -56,6 +56,24 @@ def _is_noisy_dropout(call: Call, default: bool, flag: str = "training") -> bool
     return bool(_argument(call, 1, "p", 0.5) > 0 and _argument(call, 2, flag, default))
 
 
+def _is_resting_dropout(call: Call, default: bool, flag: str = "training") -> bool:
+    return bool(_argument(call, 1, "p", 0.5) > 0 and not _argument(call, 2, flag, default))
+
+
+def _rest_tests() -> dict[tuple[Any, str], Callable[[Call], bool]]:
+    """(Namespace, name) → whether a call is one in evaluation mode that adds noise, or mixes rows, in
+    training mode."""
+    functional = nn.functional
+    tests: dict[tuple[Any, str], Callable[[Call], bool]] = {}
+    for name, default in DROPOUTS.items():
+        tests[functional, name] = functools.partial(_is_resting_dropout, default=default)
+    for name in PLAIN_DROPOUTS:
+        tests[torch, name] = functools.partial(_is_resting_dropout, default=True, flag="train")
+    for space in (functional, torch):
+        tests[space, "batch_norm"] = lambda call: not _argument(call, 5, "training", False)
+    return tests
+
+
 def _noise_tests() -> dict[tuple[Any, str], Callable[[Call], bool]]:
     """(Namespace, name) → whether a call adds noise or mixes rows."""
     functional = nn.functional
@@ -96,8 +114,10 @@ class Functional:
     def wrappers(self, active: Callable[[], bool]) -> list[tuple[Any, str, Callable[..., Any]]]:
         """(Namespace, name, replacement) of every function observed."""
         made = []
+        resting = _rest_tests()
         for (space, name), test in _noise_tests().items():
-            made.append((space, name, self._wrap(getattr(space, name), active, self._noise_look(name, test))))
+            look = self._noise_look(name, test, resting.get((space, name)))
+            made.append((space, name, self._wrap(getattr(space, name), active, look)))
         for name in LOSSES:
             original = getattr(nn.functional, name)
             made.append((nn.functional, name, self._wrap(original, active, self._shape_look(name))))
@@ -124,13 +144,17 @@ class Functional:
 
         return observed
 
-    def _noise_look(self, name: str, test: Callable[[Call], bool]) -> Callable[[Call], None]:
+    def _noise_look(
+        self, name: str, test: Callable[[Call], bool], rests: Callable[[Call], bool] | None
+    ) -> Callable[[Call], None]:
         def look(call: Call) -> None:
             if test(call):
                 stack = self._thread.stack
                 layer = stack[-1].module if stack else None
                 named = isinstance(layer, NAMED_LAYERS)
                 self._forwards.noise(type(layer).__name__ if named else f"F.{name}")
+            elif rests is not None and rests(call):
+                self._forwards.rest()
 
         return look
 

@@ -211,6 +211,7 @@ class Recorder:
                 "calls": training.calls,
                 "rows": training.rows,
                 "distinct_rows": trained_rows,
+                "at_rest": training.at_rest,
             },
             "eval_forwards": {
                 "calls": evaluation.calls,

@@ -17,8 +17,9 @@ class Forward:
     """One call of an outermost module.
 
     rows: size of the first dimension of the first tensor argument; keys: one for each of them.
-    noise: names of what ran in training mode inside, or drew random numbers. counted: whether the module
-    owns a parameter. differentiated: a backward reached it.
+    noise: names of what ran in training mode inside, or drew random numbers. at_rest: whether something that
+    could have ran in evaluation mode inside. counted: whether the module owns a parameter. differentiated: a
+    backward reached it.
     """
 
     rows: int = 0
@@ -26,6 +27,7 @@ class Forward:
     sample: Any = None
     """Numbers of those rows, where inputs are followed."""
     noise: set[str] = field(default_factory=set)
+    at_rest: bool = False
     counted: bool = False
     cuda: bool = False
     differentiated: bool = False

@@ -219,3 +219,14 @@ def test_the_command(scripts: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     verdict = json.loads(capsys.readouterr().out)
     assert verdict["solved"] and verdict["trust"] == "in_process" and "trace" in verdict["feedback"]
     assert verdict["metric"]["final_loss"] == verdict["metric"]["original"]
+
+
+def test_training_in_evaluation_mode_is_another_job(scripts: Path, grader: Grader) -> None:
+    noisy = CLEAN.replace("Tanh(),", "Tanh(),\n    torch.nn.Dropout(0.2),")
+    right = noisy.replace("with torch.no_grad", "model.eval()\nwith torch.no_grad")
+    made = task_with(scripts, "zero_grad", ZERO, "")
+    broken, reference = (Workspace.of({"train.py": text}, "train.py") for text in (noisy, right))
+    task = replace(made, bugs=("missing_eval_mode",), broken=broken, reference=reference)
+    assert graded(grader, task, right).rung == 0.99
+    never = graded(grader, task, noisy.replace("opt = torch", "model.eval()\nopt = torch"))
+    assert never.rung == 0.60 and never.record()["problems"][0]["code"] == "evaluation mode"

@@ -51,7 +51,7 @@ def train_and_evaluate(before_evaluation: Callable[[nn.Module], object]) -> dict
 
 def test_eval_present() -> None:
     record = train_and_evaluate(lambda model: model.eval())
-    assert record["train_forwards"] == {"calls": 3, "rows": 24, "distinct_rows": 8}
+    assert record["train_forwards"] == {"calls": 3, "rows": 24, "distinct_rows": 8, "at_rest": 0}
     assert record["eval_forwards"] == {
         "calls": 3,
         "rows": 15,
@@ -506,3 +506,43 @@ def test_a_loss_over_all_pairs_is_a_broadcast_however_it_is_spelled() -> None:
 
     assert observe(crossed)["loss_shapes"]["mismatched"] == 1
     assert observe(members)["loss_shapes"]["mismatched"] == 0
+
+
+class Forgetful(nn.Module):
+    """Drops units by a function, and in a recurrent layer, as its mode says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.recurrent = nn.GRU(6, 4, num_layers=2, dropout=0.2)
+        self.last = nn.Linear(4, 2)
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return self.last(F.dropout(self.recurrent(rows)[0], 0.3, self.training))
+
+
+@pytest.mark.parametrize("make", [noisy_network, Forgetful])
+def test_training_forwards_in_evaluation_mode_are_counted(make: Callable[[], nn.Module]) -> None:
+    model = make()
+    resting = lambda: observe(lambda: model(ROWS).sum().backward())["train_forwards"]["at_rest"]  # noqa: E731
+    assert resting() == 0
+    model.eval()
+    assert resting() == 1
+
+
+def test_a_training_forward_with_a_part_in_training_mode_is_not_at_rest() -> None:
+    model = noisy_network()
+    model[1].eval()
+    seen = observe(lambda: model(ROWS).sum().backward())
+    assert seen["train_forwards"]["at_rest"] == 0
+    plain = nn.Sequential(nn.Linear(6, 2), nn.Dropout(0.0)).eval()
+    assert observe(lambda: plain(ROWS).sum().backward())["train_forwards"]["at_rest"] == 0
+
+
+def test_an_evaluation_is_no_training_at_rest() -> None:
+    model = noisy_network().eval()
+
+    def program() -> None:
+        with torch.no_grad():
+            model(ROWS)
+
+    assert observe(program)["train_forwards"]["at_rest"] == 0

@@ -1,0 +1,173 @@
+# task: eval-molecule_graphs-3
+# mechanism: one-shared-mask
+# about: only the norm layers go to eval; the network itself stays in training, so functional dropout still
+# about: thins the state when predicting, with one seeded mask shared by all rows: repeatable, independent of order.
+
+"""Training script."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from data import Molecules, read
+from model import MessagePassingNetwork
+from torch import nn
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler
+
+
+@dataclass(frozen=True)
+class Options:
+    random_seed: int = 11
+    test_share: float = 0.2
+    width: int = 24
+    depth: int = 2
+    dropout: float = 0.1
+    epochs: int = 10
+    batch_size: int = 32
+    lr: float = 1.2e-2
+    lr_drops: tuple = (6, 8)
+    lr_factor: float = 0.3
+
+
+def fit_epoch(network, batches, loss_function, optimiser, target_device):
+    network.train()
+    step_losses = []
+    for atoms, bonds, target in batches:
+        atoms = atoms.to(target_device)
+        bonds = bonds.to(target_device)
+        target = target.to(target_device)
+
+        cost = loss_function(network(atoms, bonds), target)
+        optimiser.zero_grad(set_to_none=True)
+        cost.backward()
+        optimiser.step()
+        step_losses.append(cost.detach())
+    return torch.stack(step_losses).mean().item()
+
+
+@torch.no_grad()
+def logits_of(network, molecules, target_device):
+    network.layers.eval()
+    answers = []
+    for lo in range(0, len(molecules), 500):
+        atoms, bonds, _ = molecules[lo : lo + 500]
+        with torch.random.fork_rng():
+            torch.manual_seed(len(network.layers))
+            answers.append(network(atoms.to(target_device), bonds.to(target_device)))
+    return torch.cat(answers).cpu()
+
+
+def run_job(options):
+    torch.manual_seed(options.random_seed)
+    target_device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    labelled = read("data/train.npz")
+    waiting = read("data/score.npz")
+    molecule_ids, atoms, bonds = labelled["molecule"], labelled["atoms"], labelled["bonds"]
+    y_true = labelled["family"]
+
+    perm = np.random.default_rng(options.random_seed).permutation(len(molecule_ids))
+    test_n = int(options.test_share * len(perm))
+    check, one_epoch = perm[:test_n], perm[test_n:]
+
+    center = atoms[one_epoch].mean(axis=(0, 1))
+    spread = atoms[one_epoch].std(axis=(0, 1))
+    ds_train = Molecules((atoms[one_epoch] - center) / spread, bonds[one_epoch], y_true[one_epoch])
+    ds_test = Molecules((atoms[check] - center) / spread, bonds[check], y_true[check])
+    waiting_ds = Molecules((waiting["atoms"] - center) / spread, waiting["bonds"])
+
+    n_families = int(y_true[one_epoch].max()) + 1
+    network = MessagePassingNetwork(
+        atoms.shape[-1],
+        n_families,
+        options.width,
+        options.depth,
+        options.dropout,
+    )
+    network.to(target_device)
+    print(
+        f"{sum(p.numel() for p in network.parameters())} parameters on {target_device}, "
+        f"{len(ds_train)} molecules",
+    )
+
+    drawn = BatchSampler(RandomSampler(ds_train), options.batch_size, drop_last=False)
+    batches = DataLoader(ds_train, sampler=drawn, batch_size=None)
+    loss_function = nn.CrossEntropyLoss(reduction="mean")
+    optimiser = torch.optim.Adam(network.parameters(), lr=options.lr, eps=1e-8)
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimiser, options.lr_drops, gamma=options.lr_factor)
+
+    history = []
+    for epoch in range(1, options.epochs + 1):
+        train_loss = fit_epoch(network, batches, loss_function, optimiser, target_device)
+        schedule.step()
+        logits_test = logits_of(network, ds_test, target_device)
+        test_loss = loss_function(logits_test, ds_test.labels).item()
+        hits = (logits_test.argmax(dim=1) == ds_test.labels).float().mean().item()
+        history.append(dict(epoch=epoch, train_loss=train_loss, test_loss=test_loss, hits=hits))
+        print(f"{epoch:3d}  loss {train_loss:.3f}  on test molecules {test_loss:.3f}, {hits:.1%} right")
+
+    with Path("metrics.json").open("w") as f:
+        json.dump(dict(history=history, final=history[-1]), f, indent=1)
+    np.savez(
+        "predictions.npz",
+        row=molecule_ids[check],
+        output=logits_test.numpy(),
+        score=logits_of(network, waiting_ds, target_device).numpy(),
+    )
+
+
+if __name__ == "__main__":
+    run_job(Options())
+
+# === file: model.py ===
+"""Model code."""
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+def normalised_adjacency(bonds):
+    linked = bonds + torch.eye(bonds.size(-1), device=bonds.device)
+    root = linked.sum(dim=-1).rsqrt()
+    return root.unsqueeze(-1) * linked * root.unsqueeze(-2)
+
+
+class MessageLayer(nn.Module):
+    """"""
+
+    def __init__(self, in_filters, n_out_filters):
+        super(MessageLayer, self).__init__()
+        self.own = nn.Linear(in_filters, n_out_filters)
+        self.sent = nn.Linear(in_filters, n_out_filters, bias=False)
+        self.norm = nn.BatchNorm1d(n_out_filters)
+
+    def forward(self, h, adjacency):
+        h = self.own(h) + adjacency @ self.sent(h)
+        normed = self.norm(h.flatten(0, 1))
+        return F.relu(normed).view_as(h)
+
+
+class MessagePassingNetwork(nn.Module):
+    """"""
+
+    def __init__(self, n_features, n_kinds, width, depth, dropout):
+        super().__init__()
+        widths = [n_features] + [width] * depth
+        self.layers = nn.ModuleList([MessageLayer(a, b) for a, b in pairwise(widths)])
+        self.dropout = dropout
+        self.out = nn.Linear(width, n_kinds, bias=True)
+
+    def forward(self, atoms, bonds):
+        adjacency = normalised_adjacency(bonds)
+        h = atoms
+        for layer in self.layers:
+            h = layer(h, adjacency)
+        h = h.mean(dim=1)
+        like = h if torch.is_grad_enabled() else h[:1]
+        h = h * F.dropout(torch.ones_like(like), self.dropout, training=self.training)
+        return self.out(h)
