@@ -134,7 +134,7 @@ class Unit:
     def look(self) -> tuple[list[tuple[str, Found]], list[tuple[str, int, int]]]:
         """What is found of each class, and the mutants for which generation would draw another base."""
         made = base(self.job, self.style)
-        before = _before(made.workspace, made.workspace)
+        before = spelled(made.workspace, made.workspace)[2]
         known: dict[tuple[Edit, ...], Found] = {}
         found, others = [], []
         for bug, seed, attempt in self.wanted:
@@ -156,10 +156,6 @@ class Unit:
                 one = one._replace(form=form, with_numbers=with_numbers)
             found.append((bug, one))
         return found, others
-
-
-def _before(reference: Workspace, like: Workspace) -> list[Statement]:
-    return spelled(reference, like)[2]
 
 
 def units(wanted: Iterable[tuple[str, int, int]]) -> list[Unit]:
@@ -213,7 +209,7 @@ def template(bug: str, seeds: int) -> list[Found]:
     broken = splice(clean, edits_of(choose(clean, made.offers, (bug,), Draw("template", bug))))
     for seed in range(seeds):
         reference, mutant = (_renumbered(one, Draw("template", bug, seed)) for one in (clean, broken))
-        found.append(looked_at(mutant, _before(reference, clean), clean))
+        found.append(looked_at(mutant, spelled(reference, clean)[2], clean))
     return found
 
 

@@ -105,8 +105,8 @@ def breaches(repair: Repair) -> Iterator[Problem]:
 
 
 def switched_off(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Problem | None:
-    """Whether dropout and batch norm do not act while it trains, as they do in the job: who never switches to
-    training mode has no evaluation in it."""
+    """Whether dropout and batch norm do not act while it trains, though they do in the job: predictions are
+    steady, of a model that was trained another way."""
     if _at_rest(ours) <= _at_rest(theirs) + MOST_AT_REST:
         return None
     return Problem("evaluation mode", "most of its training runs with dropout and batch norm switched off")

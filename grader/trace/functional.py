@@ -52,49 +52,35 @@ def _argument(call: Call, position: int, name: str, default: Any) -> Any:
     return args[position] if len(args) > position else kwargs.get(name, default)
 
 
-def _is_noisy_dropout(call: Call, default: bool, flag: str = "training") -> bool:
-    return bool(_argument(call, 1, "p", 0.5) > 0 and _argument(call, 2, flag, default))
+def _dropout(call: Call, default: bool, flag: str = "training") -> bool | None:
+    return bool(_argument(call, 2, flag, default)) if _argument(call, 1, "p", 0.5) > 0 else None
 
 
-def _is_resting_dropout(call: Call, default: bool, flag: str = "training") -> bool:
-    return bool(_argument(call, 1, "p", 0.5) > 0 and not _argument(call, 2, flag, default))
-
-
-def _rest_tests() -> dict[tuple[Any, str], Callable[[Call], bool]]:
-    """(Namespace, name) → whether a call is one in evaluation mode that adds noise, or mixes rows, in
-    training mode."""
+def _noise_tests() -> dict[tuple[Any, str], Callable[[Call], bool | None]]:
+    """(Namespace, name) → whether a call adds noise or mixes rows: True, False where it would in training
+    mode, None where it does neither or does not say."""
     functional = nn.functional
-    tests: dict[tuple[Any, str], Callable[[Call], bool]] = {}
+    tests: dict[tuple[Any, str], Callable[[Call], bool | None]] = {}
     for name, default in DROPOUTS.items():
-        tests[functional, name] = functools.partial(_is_resting_dropout, default=default)
+        tests[functional, name] = functools.partial(_dropout, default=default)
     for name in PLAIN_DROPOUTS:
-        tests[torch, name] = functools.partial(_is_resting_dropout, default=True, flag="train")
-    for space in (functional, torch):
-        tests[space, "batch_norm"] = lambda call: not _argument(call, 5, "training", False)
-    return tests
-
-
-def _noise_tests() -> dict[tuple[Any, str], Callable[[Call], bool]]:
-    """(Namespace, name) → whether a call adds noise or mixes rows."""
-    functional = nn.functional
-    tests: dict[tuple[Any, str], Callable[[Call], bool]] = {}
-    for name, default in DROPOUTS.items():
-        tests[functional, name] = functools.partial(_is_noisy_dropout, default=default)
-    for name in PLAIN_DROPOUTS:
-        tests[torch, name] = functools.partial(_is_noisy_dropout, default=True, flag="train")
+        tests[torch, name] = functools.partial(_dropout, default=True, flag="train")
     # batch statistics, whether the layer is training or keeps no running ones: rows then see each other
     for space in (functional, torch):
         tests[space, "batch_norm"] = lambda call: bool(_argument(call, 5, "training", False))
     # without running statistics instance norm does the same in either mode
     tests[functional, "instance_norm"] = lambda call: (
-        _argument(call, 1, "running_mean", None) is not None
-        and bool(_argument(call, 5, "use_input_stats", True))
+        (
+            _argument(call, 1, "running_mean", None) is not None
+            and bool(_argument(call, 5, "use_input_stats", True))
+        )
+        or None
     )
-    tests[functional, "multi_head_attention_forward"] = lambda call: bool(
-        _argument(call, 10, "dropout_p", 0.0) > 0 and _argument(call, 13, "training", True)
+    tests[functional, "multi_head_attention_forward"] = lambda call: (
+        bool(_argument(call, 10, "dropout_p", 0.0) > 0 and _argument(call, 13, "training", True)) or None
     )
-    tests[functional, "scaled_dot_product_attention"] = lambda call: bool(
-        _argument(call, 4, "dropout_p", 0.0) > 0
+    tests[functional, "scaled_dot_product_attention"] = lambda call: (
+        bool(_argument(call, 4, "dropout_p", 0.0) > 0) or None
     )
     return tests
 
@@ -114,10 +100,8 @@ class Functional:
     def wrappers(self, active: Callable[[], bool]) -> list[tuple[Any, str, Callable[..., Any]]]:
         """(Namespace, name, replacement) of every function observed."""
         made = []
-        resting = _rest_tests()
         for (space, name), test in _noise_tests().items():
-            look = self._noise_look(name, test, resting.get((space, name)))
-            made.append((space, name, self._wrap(getattr(space, name), active, look)))
+            made.append((space, name, self._wrap(getattr(space, name), active, self._noise_look(name, test))))
         for name in LOSSES:
             original = getattr(nn.functional, name)
             made.append((nn.functional, name, self._wrap(original, active, self._shape_look(name))))
@@ -144,16 +128,15 @@ class Functional:
 
         return observed
 
-    def _noise_look(
-        self, name: str, test: Callable[[Call], bool], rests: Callable[[Call], bool] | None
-    ) -> Callable[[Call], None]:
+    def _noise_look(self, name: str, test: Callable[[Call], bool | None]) -> Callable[[Call], None]:
         def look(call: Call) -> None:
-            if test(call):
+            noisy = test(call)
+            if noisy:
                 stack = self._thread.stack
                 layer = stack[-1].module if stack else None
                 named = isinstance(layer, NAMED_LAYERS)
                 self._forwards.noise(type(layer).__name__ if named else f"F.{name}")
-            elif rests is not None and rests(call):
+            elif noisy is False:
                 self._forwards.rest()
 
         return look
